@@ -1,0 +1,104 @@
+"""What a sequential specification is.
+
+A model is pure: frozen, hashable states and a `step`. A history is judged partition by
+partition (P-compositionality, Horn & Kroening 2015): each partition is one object with the
+operations that touch it, projected to what they say about it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol, TypeVar
+
+__all__ = ["SNAPSHOT", "Model", "Op", "Partition", "Reject"]
+
+State = TypeVar("State", bound=Hashable)
+
+SNAPSHOT = "snapshot"
+"""`Op.call` and `Op.name` of the read-back, the last operation of a partition."""
+
+
+@dataclass(frozen=True, slots=True)
+class Op:
+    """What one call says about one object.
+
+    `input` and `output` are hashable; `output` is None where nobody knows the answer.
+    `returned` is None where the call may take effect at any later time or never.
+    """
+
+    call: str
+    agent: int
+    name: str
+    input: Hashable
+    output: Hashable | None
+    invoked: int
+    returned: int | None
+
+    @property
+    def answered(self) -> bool:
+        return self.returned is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Reject:
+    """Why a state does not allow an operation: the response or snapshot field that disagrees.
+
+    `field` is a stable name (never an id or a count) and becomes part of the fingerprint;
+    `expected` and `seen` are for people.
+    """
+
+    field: str
+    expected: Any
+    seen: Any
+
+
+class Model(Protocol):
+    """A sequential specification of one kind of object.
+
+    `quirks` are the known sequential defects that this instance excuses (none by default);
+    `known_quirks` are those it could excuse, each an alternative `step` with an exact trigger.
+    """
+
+    name: str
+    quirks: frozenset[str]
+    known_quirks: frozenset[str]
+
+    def initial(self) -> Hashable:
+        """The state before the first operation."""
+        ...
+
+    def step(self, state: Any, op: Op) -> Sequence[Hashable] | Reject:
+        """The states that `op` may leave, or why it cannot happen in `state`.
+
+        An unanswered `op` (`output` None) is stepped as having taken effect; not having
+        taken effect is the search's business.
+        """
+        ...
+
+    def pure(self, op: Op) -> bool:
+        """Whether for *every* state, `step` yields that very state or a `Reject`."""
+        ...
+
+    def excusing(self, quirks: frozenset[str]) -> Model:
+        """The same model with these quirks allowed."""
+        ...
+
+    def describe(self, state: Any) -> str:
+        """The state in a few words, for people."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Partition:
+    """One object and the operations that touch it, in order of invocation.
+
+    `projected` names reads of many objects that are judged here only in so far as they speak
+    of this object: they can refute but not accept the whole read.
+    """
+
+    kind: str
+    key: str
+    model: Model
+    ops: tuple[Op, ...]
+    projected: frozenset[str] = field(default_factory=frozenset)

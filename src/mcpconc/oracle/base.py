@@ -1,0 +1,171 @@
+"""What oracles take and give.
+
+Verdicts form the chain ``ok < unknown < violation`` (Jepsen's `valid?` lattice); the verdict of
+several oracles is the greatest. An oracle that crashes or runs out of budget says `unknown`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from enum import IntEnum, StrEnum
+from typing import Any
+
+from mcpconc.history import History
+from mcpconc.model.spec import Spec
+from mcpconc.program import Program
+from mcpconc.snapshot import Snapshot
+
+__all__ = ["Finding", "Fingerprint", "Judgement", "Label", "Oracle", "Result", "Run", "Verdict", "judge"]
+
+
+class Verdict(IntEnum):
+    OK = 0
+    UNKNOWN = 1
+    VIOLATION = 2
+
+
+class Label(StrEnum):
+    SEQUENTIAL = "sequential"
+    CROSS_AGENT = "cross-agent"
+    RACE = "race"
+    UNLABELLED = "unlabelled"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Fingerprint:
+    """What makes two findings the same. Never ids, counts, agents, schedule or text.
+
+    `tools` (sorted names of the minimised program's concurrent tools) is empty until the
+    program is minimal. Shrinking accepts on `head`, dedupe and baselines use the whole.
+    """
+
+    oracle: str
+    property: str
+    kind: str
+    field: str = ""
+    tools: tuple[str, ...] = ()
+
+    @property
+    def head(self) -> tuple[str, str, str, str]:
+        return (self.oracle, self.property, self.kind, self.field)
+
+    def digest(self) -> str:
+        """Eight hex digits that name the whole fingerprint."""
+        return hashlib.sha256("\0".join((*self.head, *self.tools)).encode()).hexdigest()[:8]
+
+    def __str__(self) -> str:
+        what = f"{self.property} {self.kind}" + (f".{self.field}" if self.field else "")
+        return f"{self.oracle}: {what}" + (f" ({' ‖ '.join(self.tools)})" if self.tools else "")
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One violated property of one run.
+
+    `summary` is one sentence; `reason` the lines that explain it in plain English; `calls` the
+    calls involved, by id; `evidence` small JSON data (rows, values) for the trace.
+    """
+
+    fingerprint: Fingerprint
+    summary: str
+    reason: tuple[str, ...] = ()
+    calls: tuple[str, ...] = ()
+    evidence: dict[str, Any] = field(default_factory=dict)
+    label: Label = Label.UNLABELLED
+
+    def with_tools(self, tools: tuple[str, ...]) -> Finding:
+        return replace(self, fingerprint=replace(self.fingerprint, tools=tuple(sorted(tools))))
+
+    def to_json(self) -> dict[str, Any]:
+        f = self.fingerprint
+        return {
+            "oracle": f.oracle,
+            "property": f.property,
+            "kind": f.kind,
+            "field": f.field,
+            "tools": list(f.tools),
+            "fingerprint": f.digest(),
+            "label": self.label.value,
+            "summary": self.summary,
+            "reason": list(self.reason),
+            "calls": list(self.calls),
+            "evidence": self.evidence,
+        }
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Finding:
+        return cls(
+            fingerprint=Fingerprint(
+                data["oracle"], data["property"], data["kind"], data["field"], tuple(data["tools"])
+            ),
+            summary=data["summary"],
+            reason=tuple(data["reason"]),
+            calls=tuple(data["calls"]),
+            evidence=data["evidence"],
+            label=Label(data["label"]),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Everything an oracle may look at. `before` is the template's snapshot; `after` is None
+    where read-back did not happen. `identity` is the identity mode; `quiescent` whether
+    quiescence was proven before read-back."""
+
+    program: Program
+    history: History
+    before: Snapshot | None
+    after: Snapshot | None
+    spec: Spec | None
+    identity: str = "explicit"
+    quiescent: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What one oracle says: findings, and what it could not decide (one line each)."""
+
+    oracle: str
+    findings: tuple[Finding, ...] = ()
+    unknown: tuple[str, ...] = ()
+
+    @property
+    def verdict(self) -> Verdict:
+        if self.findings:
+            return Verdict.VIOLATION
+        return Verdict.UNKNOWN if self.unknown else Verdict.OK
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What all oracles together say."""
+
+    results: tuple[Result, ...]
+
+    @property
+    def verdict(self) -> Verdict:
+        return max((r.verdict for r in self.results), default=Verdict.OK)
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        return tuple(f for r in self.results for f in r.findings)
+
+    @property
+    def unknown(self) -> tuple[str, ...]:
+        return tuple(f"{r.oracle}: {line}" for r in self.results for line in r.unknown)
+
+
+Oracle = Callable[[Run], Result]
+
+
+def judge(run: Run, oracles: Sequence[tuple[str, Oracle]]) -> Judgement:
+    """Run the oracles; one that crashes says `unknown` with the error, never `ok`."""
+    results = []
+    for name, oracle in oracles:
+        try:
+            results.append(oracle(run))
+        except Exception as error:
+            results.append(Result(name, unknown=(f"the oracle crashed: {error!r}",)))
+    return Judgement(tuple(results))

@@ -1,0 +1,98 @@
+"""What a target is: how to install it, make a world for it, start a server, read its answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Protocol
+
+from mcpconc.history import Outcome
+from mcpconc.model.spec import Spec
+
+__all__ = ["MARKER", "Answer", "Identity", "Launch", "Layout", "Progress", "Target"]
+
+MARKER = "MCPCONC_WORLD"
+"""Environment variable that every process of a world inherits; processes are found by it."""
+
+Progress = Callable[[str], None]
+"""Called with one line of text whenever there is something to tell."""
+
+
+class Identity(StrEnum):
+    """How the target tells agents apart (Empirica's four identity modes)."""
+
+    EXPLICIT = "explicit"
+    ISOLATED = "isolated"
+    SHARED = "shared"
+    SAME_INSTANCE = "same-instance"
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """How to start one server. `env` is the whole environment, nothing is inherited."""
+
+    argv: tuple[str, ...]
+    env: Mapping[str, str]
+    cwd: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Where a world's state is. Paths are relative to the world's root.
+
+    `databases` is name → path; `repository` the git work tree or None; `files` are globs of
+    further state files to read back as text.
+    """
+
+    databases: Mapping[str, str] = field(default_factory=dict)
+    repository: str | None = None
+    files: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A tool's text, understood. `unknown` is set where the target itself says that it does
+    not know whether the call took effect (its own time-out): such an answer is `info`."""
+
+    outcome: Outcome
+    data: Mapping[str, Any]
+    unknown: str = ""
+
+
+class Target(Protocol):
+    """A system under test."""
+
+    name: str
+    """The SPEC that the user gave."""
+    version: str
+    """What is really installed; empty before `install`."""
+    layout: Layout
+    spec: Spec | None
+    identities: Sequence[Identity]
+    """The identity modes it knows; the first is the default."""
+    call_timeout: float
+    """Seconds after which the client gives up on a call; longer than the target's own limits."""
+
+    async def install(self, progress: Progress) -> None:
+        """Make the target ready to start; does nothing where it is.
+
+        :raises TargetError: if that is impossible.
+        """
+        ...
+
+    async def prepare(self, root: Path) -> None:
+        """Initialise the state of an empty world at `root`; the result becomes its template.
+
+        :raises TargetError: if the target refuses.
+        """
+        ...
+
+    def launch(self, root: Path, agent: int, agents: int, identity: Identity) -> Launch:
+        """How to start the server of one agent. `agents` scales the target's own time-outs."""
+        ...
+
+    def interpret(self, tool: str, text: str) -> Answer:
+        """Understand a tool's text."""
+        ...

@@ -16,7 +16,7 @@ from typing import Any
 
 from mcpconc.errors import TraceError
 
-__all__ = ["Event", "EventType", "History", "Operation", "Outcome", "Phase", "operations"]
+__all__ = ["Answer", "Event", "EventType", "History", "Operation", "Outcome", "Phase", "operations"]
 
 
 class EventType(StrEnum):
@@ -37,6 +37,16 @@ class Outcome(StrEnum):
     """The target says that the call is not well-formed; it did nothing."""
     GARBLED = "garbled"
     """An answer that is not of the form that the tool promises."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A tool's text, understood. `unknown` is set where the target itself says that it does
+    not know whether the call took effect (its own time-out): such an answer is `info`."""
+
+    outcome: Outcome
+    data: Mapping[str, Any]
+    unknown: str = ""
 
 
 class Phase(StrEnum):

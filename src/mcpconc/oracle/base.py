@@ -9,21 +9,16 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from enum import IntEnum, StrEnum
+from enum import StrEnum
 from typing import Any
 
 from mcpconc.history import History
 from mcpconc.model.spec import Spec
 from mcpconc.program import Program
 from mcpconc.snapshot import Snapshot
+from mcpconc.verdict import Verdict
 
 __all__ = ["Finding", "Fingerprint", "Judgement", "Label", "Oracle", "Result", "Run", "Verdict", "judge"]
-
-
-class Verdict(IntEnum):
-    OK = 0
-    UNKNOWN = 1
-    VIOLATION = 2
 
 
 class Label(StrEnum):

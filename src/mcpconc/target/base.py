@@ -6,12 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
-from mcpconc.history import Outcome
+from mcpconc.history import Answer
 from mcpconc.model.spec import Spec
 
-__all__ = ["MARKER", "Answer", "Identity", "Launch", "Layout", "Progress", "Target"]
+__all__ = ["MARKER", "Identity", "Launch", "Layout", "Progress", "Target"]
 
 MARKER = "MCPCONC_WORLD"
 """Environment variable that every process of a world inherits; processes are found by it."""
@@ -49,16 +49,6 @@ class Layout:
     databases: Mapping[str, str] = field(default_factory=dict)
     repository: str | None = None
     files: Sequence[str] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """A tool's text, understood. `unknown` is set where the target itself says that it does
-    not know whether the call took effect (its own time-out): such an answer is `info`."""
-
-    outcome: Outcome
-    data: Mapping[str, Any]
-    unknown: str = ""
 
 
 class Target(Protocol):

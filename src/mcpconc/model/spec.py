@@ -129,7 +129,9 @@ class Spec(Protocol):
 
     name: str
 
-    def partitions(self, operations: Sequence[Operation], snapshot: Snapshot | None) -> Sequence[Partition]:
+    def partitions(
+        self, operations: Sequence[Operation], snapshot: Snapshot | None
+    ) -> Sequence[Partition]:
         """The objects of the run, each with its operations and the read-back as last one."""
         ...
 
@@ -137,7 +139,9 @@ class Spec(Protocol):
         """What each call that was sent means to write: also refused and unanswered ones."""
         ...
 
-    def attribute(self, operations: Sequence[Operation], snapshot: Snapshot) -> Sequence[tuple[str, str, str, str]]:
+    def attribute(
+        self, operations: Sequence[Operation], snapshot: Snapshot
+    ) -> Sequence[tuple[str, str, str, str]]:
         """Rows of modelled tables that the run added: (kind, table, row id, call or "")."""
         ...
 
@@ -145,7 +149,9 @@ class Spec(Protocol):
 
     def seen(self, operations: Sequence[Operation]) -> Sequence[Seen]: ...
 
-    def views(self, operations: Sequence[Operation], snapshot: Snapshot | None) -> Sequence[View]: ...
+    def views(
+        self, operations: Sequence[Operation], snapshot: Snapshot | None
+    ) -> Sequence[View]: ...
 
     def copies(self, snapshot: Snapshot) -> Sequence[Copies]: ...
 

@@ -18,7 +18,17 @@ from mcpconc.program import Program
 from mcpconc.snapshot import Snapshot
 from mcpconc.verdict import Verdict
 
-__all__ = ["Finding", "Fingerprint", "Judgement", "Label", "Oracle", "Result", "Run", "Verdict", "judge"]
+__all__ = [
+    "Finding",
+    "Fingerprint",
+    "Judgement",
+    "Label",
+    "Oracle",
+    "Result",
+    "Run",
+    "Verdict",
+    "judge",
+]
 
 
 class Label(StrEnum):

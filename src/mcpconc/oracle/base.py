@@ -52,13 +52,12 @@ class Fingerprint:
     field: str = ""
     tools: tuple[str, ...] = ()
 
-    @property
     def head(self) -> tuple[str, str, str, str]:
         return (self.oracle, self.property, self.kind, self.field)
 
     def digest(self) -> str:
         """Eight hex digits that name the whole fingerprint."""
-        return hashlib.sha256("\0".join((*self.head, *self.tools)).encode()).hexdigest()[:8]
+        return hashlib.sha256("\0".join((*self.head(), *self.tools)).encode()).hexdigest()[:8]
 
     def __str__(self) -> str:
         what = f"{self.property} {self.kind}" + (f".{self.field}" if self.field else "")

@@ -1,0 +1,178 @@
+"""What a campaign tells while it runs: one stream of plain events, many consumers.
+
+The campaign emits and never asks who listens (after schemathesis' engine); console, log, JUnit
+and the rest are functions of this stream and are imported by nobody. Events carry no clock
+except durations in seconds: whoever shows elapsed time brings a clock of their own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from mcpconc.errors import Exit
+from mcpconc.oracle.base import Finding, Fingerprint
+from mcpconc.program import Program
+from mcpconc.verdict import Verdict
+
+__all__ = [
+    "CampaignEvent",
+    "CampaignFinished",
+    "CampaignStarted",
+    "Emit",
+    "FindingFound",
+    "InfraTrouble",
+    "Kept",
+    "ReplayTried",
+    "RunFinished",
+    "ShrinkProgress",
+    "TargetProgress",
+    "TraceSaved",
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CampaignStarted:
+    """Everything that was settled before the first run. `max_time` is in seconds; None means
+    no such limit. `tools` are the names that the strategy may call."""
+
+    target: str
+    version: str
+    agents: int
+    identities: tuple[str, ...]
+    schedulers: tuple[str, ...]
+    seed: int
+    out: Path
+    max_time: float | None = None
+    runs: int | None = None
+    inflight: int = 1
+    tools: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TargetProgress:
+    """A line about installing, preparing or starting the target."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunFinished:
+    """One program was run and judged.
+
+    `n` counts from 1. `calls` were sent, `info` of them have an unknown outcome. `overlap` is
+    the mean and `overlap_max` the greatest number of calls in flight during the concurrent
+    part. `outcomes` is tool → outcome (``success``, ``refused``, …, ``info``) → times.
+    `unknown` holds a line for each thing that an oracle could not decide.
+    """
+
+    n: int
+    program: str
+    calls: int
+    seconds: float
+    overlap: float
+    overlap_max: int
+    verdict: Verdict
+    info: int = 0
+    identity: str = ""
+    scheduler: str = ""
+    outcomes: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    unknown: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class FindingFound:
+    """A finding with a fingerprint that this campaign had not seen; not minimised yet."""
+
+    finding: Finding
+    program: Program
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShrinkProgress:
+    """The minimiser accepted or gave up a candidate; `calls` is the smallest program so far."""
+
+    fingerprint: Fingerprint
+    from_calls: int
+    calls: int
+    attempts: int
+    finished: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TraceSaved:
+    """A finding, minimised and labelled as far as time allowed, is on disk."""
+
+    path: Path
+    finding: Finding
+
+
+@dataclass(frozen=True, slots=True)
+class InfraTrouble:
+    """Something of ours or of the machine went wrong; the run does not count as a verdict."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplayTried:
+    """One try of a replay. `reproduced` is None where the try itself went wrong (`text`)."""
+
+    n: int
+    of: int
+    reproduced: bool | None
+    text: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A finding and where its trace is (None where none could be written)."""
+
+    finding: Finding
+    path: Path | None
+    times: int = 1
+    from_calls: int = 0
+    to_calls: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CampaignFinished:
+    """The end of a campaign, however it came.
+
+    `exit` is the verb's exit code and `stop` one phrase that says why it ended (``time is
+    up``, ``100 runs done``, ``interrupted``, …). `never` names the tools that were sent but
+    never succeeded, `unused` those that were never sent. `unknown` counts runs with something
+    undecided, `infra` the `InfraTrouble`s.
+    """
+
+    exit: Exit
+    stop: str
+    runs: int
+    calls: int
+    seconds: float
+    seed: int
+    out: Path
+    kept: tuple[Kept, ...] = ()
+    never: tuple[str, ...] = ()
+    unused: tuple[str, ...] = ()
+    unknown: int = 0
+    infra: int = 0
+    overlap: float = 0.0
+    overlap_max: int = 0
+
+
+CampaignEvent = (
+    CampaignStarted
+    | TargetProgress
+    | RunFinished
+    | FindingFound
+    | ShrinkProgress
+    | TraceSaved
+    | InfraTrouble
+    | ReplayTried
+    | CampaignFinished
+)
+
+Emit = Callable[[CampaignEvent], None]
+"""Where events go. Never raises, never blocks for long."""

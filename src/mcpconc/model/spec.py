@@ -29,7 +29,8 @@ class Mode(StrEnum):
 class Companion:
     """What must stand beside a written row: a row elsewhere, or a git notes ref.
 
-    For a row, `table` and `where`; for a note, `ref` (and `contains`, a text the note holds).
+    For a row, `table` and `where` (in `database`, by default the one of the written row); for a
+    note, `ref` (and `contains`, a text the note holds).
     """
 
     name: str
@@ -37,6 +38,7 @@ class Companion:
     where: Mapping[str, Any] = field(default_factory=dict)
     ref: str = ""
     contains: str = ""
+    database: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,12 +82,14 @@ class Log:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What one read saw of an append-only list: the ids, oldest first."""
+    """What one read saw of an append-only list: the ids, oldest first. `complete` is false
+    where the read may have left some out (a limit, a filter)."""
 
     call: str
     kind: str
     key: str
     ids: tuple[str, ...]
+    complete: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,10 +122,15 @@ class Footprint:
     """What one call of this tool and outcome changes, as learned from sequential runs.
 
     Keys name a change with ids masked: ``rows:sessions.reflexes``, ``ref:…/session/*/CHECK/*``,
-    ``file:…``; values are (least, most) times per call.
+    ``file:…``; values are (least, most) times per call. Changes under ``rows:``, ``ref:`` and
+    ``file:`` are things that appear, and those of several calls add up; any other prefix means
+    a change in place, where several calls may change the same thing or undo each other, so
+    that only the most is a bound. `foreign` holds the changes that carry another owner than
+    the call's own (a session that the call closes).
     """
 
     changes: Mapping[str, tuple[int, int]]
+    foreign: Mapping[str, tuple[int, int]] = field(default_factory=dict)
 
 
 class Spec(Protocol):

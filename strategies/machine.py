@@ -69,7 +69,8 @@ def act(
 ) -> Callable[[Callable[..., Any]], Any]:
     """A `rule` by one agent. The function is called with that `agent` and what was drawn, and
     not at all once the program is full, or when this rule has made a third of it: Hypothesis
-    likes to repeat itself, and twelve equal calls say little. With a `target` bundle it returns what to add to it."""
+    likes to repeat itself, and twelve equal calls say little. With a `target` bundle it returns
+    what to add to it."""
 
     def decorate(function: Callable[..., Any]) -> Any:
         @functools.wraps(function)

@@ -39,7 +39,17 @@ from mcpconc.program import Call, Program
 from mcpconc.snapshot import Snapshot
 from mcpconc.verdict import Verdict
 
-__all__ = ["FORMAT", "Shrink", "Trace", "environment", "find", "load", "slug", "to_run"]
+__all__ = [
+    "FORMAT",
+    "Shrink",
+    "Trace",
+    "discard",
+    "environment",
+    "find",
+    "load",
+    "slug",
+    "to_run",
+]
 
 FORMAT = 1
 STDERR_BYTES = 16_384
@@ -198,6 +208,11 @@ def slug(finding: Finding) -> str:
     f = finding.fingerprint
     name = f"{f.property}-{f.kind}-{f.digest()}".lower()
     return "".join(c if c.isascii() and (c.isalnum() or c in "-_.") else "-" for c in name)
+
+
+def discard(directory: Path) -> None:
+    """Remove a run directory that nobody needs any more. Never raises."""
+    shutil.rmtree(directory, ignore_errors=True)
 
 
 def environment() -> dict[str, str]:

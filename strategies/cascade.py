@@ -23,20 +23,44 @@ COMMON_TEXTS = ("cache layer", "retry budget", "index rebuild")
 
 COMMON_AI = "ai-common"
 
-READS = frozenset(
-    {"unknown_list", "goals_list", "goals_get_tasks", "goals_progress", "epistemics_list"}
-    | {"checkpoint_load", "assess_state"}
+READS = (
+    "unknown_list",
+    "goals_list",
+    "goals_get_tasks",
+    "goals_progress",
+    "epistemics_list",
+    "checkpoint_load",
+    "assess_state",
 )
+WRITES = (
+    "session_create",
+    "submit_preflight_assessment",
+    "submit_check_assessment",
+    "submit_postflight_assessment",
+    "finding_log",
+    "unknown_log",
+    "unknown_resolve",
+    "goals_create",
+    "goals_add_task",
+    "goals_complete_task",
+    "goals_complete",
+    "goals_activate",
+    "goals_mark_stale",
+    "goals_refresh",
+    "goals_add_dependency",
+    "checkpoint_create",
+)
+TOOLS = WRITES + READS
 
 grades = st.sampled_from((0.1, 0.3, 0.5, 0.7, 0.9))
 texts = st.sampled_from(COMMON_TEXTS)
-
 vectors = st.fixed_dictionaries({"know": grades, "uncertainty": grades, "engagement": grades})
 
 
 class CascadeMachine(ProgramMachine):
     """PREFLIGHT → INVESTIGATE → CHECK → ACT → POSTFLIGHT, by several agents at once."""
 
+    tools = TOOLS
     sessions = Bundle("sessions")
     goals = Bundle("goals")
     tasks = Bundle("tasks")

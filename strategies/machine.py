@@ -101,6 +101,8 @@ class ProgramMachine(RuleBasedStateMachine):
     """
 
     knobs: ClassVar[Knobs] = Knobs()
+    tools: ClassVar[tuple[str, ...]] = ()
+    """The tools that the rules may call, so that a campaign can say what it never called."""
     deliver: ClassVar[Callable[[Program], None] | None] = None
     """Who runs the finished program: set by a campaign, or by the pytest plugin for all."""
 

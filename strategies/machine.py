@@ -37,6 +37,10 @@ chance = st.integers(0, 99)
 """A number to hold against a probability in percent."""
 
 
+PROGRAMS_PER_TEST = 10
+"""A program against a real server takes ten seconds; set `TestCase.settings` for more."""
+
+
 @dataclass(frozen=True, slots=True)
 class Knobs:
     """What a campaign may turn. `share` is the probability (0 to 1) that a call works on what
@@ -88,6 +92,31 @@ def act(
     return decorate
 
 
+class _TestCase:
+    """`Machine.TestCase` as Hypothesis makes it, except that it never shrinks: shrinking needs
+    the target and copes with flakiness, so it is not Hypothesis' business."""
+
+    def __get__(self, obj: object, owner: type[ProgramMachine]) -> Any:
+        case: Any = super(ProgramMachine, owner).TestCase
+        if "knobs" not in case.__dict__:
+            case.knobs = owner.knobs
+            case.settings = quiet(PROGRAMS_PER_TEST, 3 * owner.knobs.calls)
+
+            def runTest(self: Any) -> None:
+                only_generate = settings(
+                    self.settings,
+                    phases=(Phase.generate,),
+                    database=None,
+                    report_multiple_bugs=False,
+                )
+                run_state_machine_as_test(owner, settings=only_generate)
+
+            runTest.is_hypothesis_test = True  # type: ignore[attr-defined]
+            runTest._hypothesis_state_machine_class = owner  # type: ignore[attr-defined]
+            case.runTest = runTest
+        return case
+
+
 class ProgramMachine(RuleBasedStateMachine):
     """Subclass it, write rules that use `call`, and every example is a program.
 
@@ -100,6 +129,7 @@ class ProgramMachine(RuleBasedStateMachine):
     target that the mcpconc plugin was given.
     """
 
+    TestCase = _TestCase()
     knobs: ClassVar[Knobs] = Knobs()
     tools: ClassVar[tuple[str, ...]] = ()
     """The tools that the rules may call, so that a campaign can say what it never called."""
@@ -205,8 +235,7 @@ class ProgramMachine(RuleBasedStateMachine):
 
 
 def quiet(examples: int, steps: int) -> settings:
-    """Hypothesis settings for programs: it only generates. Shrinking needs the target and
-    copes with flakiness, so it is not Hypothesis' business."""
+    """Hypothesis settings for programs: it only generates."""
     return settings(
         max_examples=examples,
         stateful_step_count=steps,

@@ -1,0 +1,49 @@
+"""Ctrl-C that still writes reports: a signal cancels work, not the program."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+import anyio
+
+__all__ = ["Interrupts", "interrupts"]
+
+
+@dataclass(slots=True)
+class Interrupts:
+    """The scopes that a signal cancels, innermost first: one signal, one scope."""
+
+    scopes: list[anyio.CancelScope] = field(default_factory=list)
+    count: int = 0
+
+    def __bool__(self) -> bool:
+        return self.count > 0
+
+    def cancel(self) -> None:
+        self.count += 1
+        for scope in reversed(self.scopes):
+            if not scope.cancel_called:
+                scope.cancel()
+                return
+
+
+@asynccontextmanager
+async def interrupts() -> AsyncIterator[Interrupts]:
+    """Inside, SIGINT and SIGTERM cancel the innermost scope put into `scopes`; the outermost
+    one is the body of this context itself."""
+    state = Interrupts()
+
+    async def watch() -> None:
+        with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+            async for _ in signals:
+                state.cancel()
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(watch)
+        with anyio.CancelScope() as scope:
+            state.scopes.append(scope)
+            yield state
+        tasks.cancel_scope.cancel()

@@ -1,0 +1,108 @@
+"""State machines write programs and nothing else."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+
+from mcpconc.program import Program, refs
+from mcpconc.strategies import CascadeMachine, Knobs, ProgramMachine, act, generate
+
+
+def cascade(seed: int = 1, count: int = 40, **knobs: object) -> list[Program]:
+    return generate(CascadeMachine, Knobs(**knobs), seed, count)  # type: ignore[arg-type]
+
+
+def test_the_same_seed_writes_the_same_programs() -> None:
+    assert [p.digest() for p in cascade(7)] == [p.digest() for p in cascade(7)]
+    assert [p.digest() for p in cascade(7)] != [p.digest() for p in cascade(8)]
+
+
+def test_programs_survive_json() -> None:
+    for program in cascade():
+        assert Program.from_json(program.to_json()) == program
+
+
+def test_a_reference_points_to_an_earlier_call_that_the_agent_can_know() -> None:
+    for program in cascade(share=0.9):
+        common = {c.id for c in program.prefix}
+        for lane in program.lanes:
+            own: set[str] = set()
+            for call in lane:
+                assert all(r.call in common | own for r in refs(call.args))
+                own.add(call.id)
+
+
+def test_tokens_are_unique_and_stand_in_an_argument() -> None:
+    for program in cascade():
+        tokens = [c.token for c in program.calls() if c.token]
+        assert len(tokens) == len(set(tokens))
+        for call in program.calls():
+            assert call.token in str(dict(call.args))
+
+
+def test_without_sharing_no_agent_touches_what_another_made() -> None:
+    for program in cascade(share=0.0):
+        assert not program.prefix
+        for lane in program.lanes:
+            own = {c.id for c in lane}
+            assert all(r.call in own for c in lane for r in refs(c.args))
+            assert all(c.args.get("ai_id") != "ai-common" for c in lane)
+
+
+@pytest.mark.parametrize(("agents", "calls"), [(1, 6), (5, 12), (50, 100)])
+def test_knobs_bound_the_size(agents: int, calls: int) -> None:
+    programs = cascade(agents=agents, calls=calls, count=10)
+    assert programs
+    for program in programs:
+        assert len(program.lanes) == agents
+        # A rule may need a session first, so one call more is possible.
+        assert program.concurrent() <= calls + 1
+
+
+def test_inflight_is_used_up_to_its_bound() -> None:
+    assert {p.inflight for p in cascade(inflight=3)} == {1, 2, 3}
+    assert {p.inflight for p in cascade(inflight=1)} == {1}
+
+
+def test_every_tool_is_called_sooner_or_later() -> None:
+    called = {c.tool for seed in range(6) for p in cascade(seed, 40) for c in p.calls()}
+    assert called == set(CascadeMachine.tools)
+
+
+def test_reads_alone_are_not_worth_running() -> None:
+    reads = CascadeMachine.tools[-7:]
+    for program in cascade(count=60):
+        assert any(c.tool not in reads for lane in program.lanes for c in lane)
+
+
+def test_a_subclass_adds_tools_in_a_few_lines() -> None:
+    class Noted(CascadeMachine):
+        @act(loud=st.booleans())
+        def note(self, agent: int, loud: bool) -> None:
+            self.call(agent, "note", {"tag": "loud" if loud else "low"}, token_in="text")
+
+    tools = {c.tool for p in generate(Noted, Knobs(), 3, 60) for c in p.calls()}
+    assert "note" in tools
+
+
+def test_under_pytest_the_machine_delivers_and_fails_with_the_report_not_with_flakiness() -> None:
+    class Ping(ProgramMachine):
+        @act()
+        def ping(self, agent: int) -> None:
+            self.call(agent, "ping", {}, token_in="text")
+
+    verdicts: dict[str, AssertionError] = {}
+
+    def deliver(program: Program) -> None:
+        raise verdicts.setdefault(program.digest(), AssertionError(f"minimised {program.digest()}"))
+
+    class Bound(Ping):
+        pass
+
+    Bound.deliver = deliver
+    case = Bound.TestCase
+    case.settings = settings(max_examples=5, stateful_step_count=4, deadline=None)
+    with pytest.raises(AssertionError, match="minimised"):
+        case("runTest").runTest()

@@ -72,7 +72,9 @@ class Model(Protocol):
         """The states that `op` may leave, or why it cannot happen in `state`.
 
         An unanswered `op` (`output` None) is stepped as having taken effect; not having
-        taken effect is the search's business.
+        taken effect is the search's business. `step` depends on `state` and on the op's name,
+        agent, input, output and `answered` alone, never on its call, invoked or returned: the
+        search asks once for all operations that agree in those.
         """
         ...
 

@@ -129,11 +129,15 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What one oracle says: findings, and what it could not decide (one line each)."""
+    """What one oracle says: findings, and what it could not decide (one line each).
+
+    `notes` say what was judged in part only; they do not change the verdict.
+    """
 
     oracle: str
     findings: tuple[Finding, ...] = ()
     unknown: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def verdict(self) -> Verdict:
@@ -159,6 +163,10 @@ class Judgement:
     @property
     def unknown(self) -> tuple[str, ...]:
         return tuple(f"{r.oracle}: {line}" for r in self.results for line in r.unknown)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        return tuple(f"{r.oracle}: {line}" for r in self.results for line in r.notes)
 
 
 Oracle = Callable[[Run], Result]

@@ -60,9 +60,14 @@ class Model(Protocol):
     `known_quirks` are those it could excuse, each an alternative `step` with an exact trigger.
     """
 
-    name: str
-    quirks: frozenset[str]
-    known_quirks: frozenset[str]
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def quirks(self) -> frozenset[str]: ...
+
+    @property
+    def known_quirks(self) -> frozenset[str]: ...
 
     def initial(self) -> Hashable:
         """The state before the first operation."""

@@ -6,12 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from mcpconc.history import Answer
 from mcpconc.model.spec import Spec
 
-__all__ = ["MARKER", "Identity", "Launch", "Layout", "Progress", "Target"]
+__all__ = ["MARKER", "Identity", "Launch", "Layout", "Progress", "Resets", "Scales", "Target"]
 
 MARKER = "MCPCONC_WORLD"
 """Environment variable that every process of a world inherits; processes are found by it."""
@@ -54,16 +54,32 @@ class Layout:
 class Target(Protocol):
     """A system under test."""
 
-    name: str
-    """The SPEC that the user gave."""
-    version: str
-    """What is really installed; empty before `install`."""
-    layout: Layout
-    spec: Spec | None
-    identities: Sequence[Identity]
-    """The identity modes it knows; the first is the default."""
-    call_timeout: float
-    """Seconds after which the client gives up on a call; longer than the target's own limits."""
+    @property
+    def name(self) -> str:
+        """The SPEC that the user gave."""
+        ...
+
+    @property
+    def version(self) -> str:
+        """What is really installed; empty before `install`."""
+        ...
+
+    @property
+    def layout(self) -> Layout: ...
+
+    @property
+    def spec(self) -> Spec | None: ...
+
+    @property
+    def identities(self) -> Sequence[Identity]:
+        """The identity modes it knows; the first is the default."""
+        ...
+
+    @property
+    def call_timeout(self) -> float:
+        """Seconds after which the client gives up on a call; longer than the target's own
+        limits."""
+        ...
 
     async def install(self, progress: Progress) -> None:
         """Make the target ready to start; does nothing where it is.
@@ -85,4 +101,22 @@ class Target(Protocol):
 
     def interpret(self, tool: str, text: str) -> Answer:
         """Understand a tool's text."""
+        ...
+
+
+@runtime_checkable
+class Resets(Protocol):
+    """A target with something left to do after a world's files were put back."""
+
+    async def reset(self, root: Path) -> None:
+        """:raises TargetError: if it fails."""
+        ...
+
+
+@runtime_checkable
+class Scales(Protocol):
+    """A target with limits of its own, which `launch` stretches for many agents."""
+
+    def scaling(self, agents: int) -> Mapping[str, float]:
+        """What is stretched, for the record; ``call_timeout`` replaces the target's own."""
         ...

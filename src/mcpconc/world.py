@@ -1,0 +1,227 @@
+"""Worlds: made once, put back between runs at the same path, torn down.
+
+Starting a server takes over a second and restoring a world a few hundredths, so servers stay up
+between runs. That is safe only when nothing of the last run is still at work, which is proven
+and not waited for: see `World.quiesce`.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
+from pathlib import Path
+
+import anyio
+import anyio.to_thread
+
+from mcpconc import procs, readback, tree
+from mcpconc.errors import InvariantError, TargetError, UsageError
+from mcpconc.snapshot import Snapshot
+from mcpconc.target.base import MARKER, Identity, Launch, Resets, Target
+
+__all__ = ["World", "world"]
+
+_LOOK_EVERY = 0.02
+"""Seconds between two looks at the processes."""
+_SIDE_FILES = ("-wal", "-shm", "-journal")
+
+
+class World:
+    """One isolated instance of a target's state, at `root`.
+
+    `servers` are the process ids of servers that stay up between runs: whoever starts one adds
+    it (see `adopt`), and takes it out when it has ended. `before` is what the template holds.
+    `logs` is a directory for what belongs to a world but not to its state (stderr of servers);
+    it is not put back.
+    """
+
+    def __init__(self, target: Target, identity: Identity, root: Path) -> None:
+        """Use `World.make`."""
+        self.target = target
+        self.identity = identity
+        # Servers resolve links in the paths that they are given.
+        self.root = Path(os.path.realpath(root))
+        self.servers: set[int] = set()
+        self.before = Snapshot()
+        self.logs = self.root.with_name(f"{self.root.name}.logs")
+        self._template = self.root.with_name(f"{self.root.name}.template")
+        self._manifest: tree.Manifest = {}
+        self._census = procs.Census(MARKER, str(self.root))
+
+    @classmethod
+    async def make(cls, target: Target, identity: Identity, root: Path) -> World:
+        """Prepare a world at `root`, which must not exist or be empty, and its template beside
+        it (``ROOT.template``, ``ROOT.logs``).
+
+        :raises UsageError: if the directory is in use or cannot be written.
+        :raises TargetError: if the target cannot be prepared.
+        """
+        self = cls(target, identity, root)
+        await anyio.to_thread.run_sync(self._claim)
+        try:
+            await target.prepare(self.root)
+            if not await self.quiesce(60.0):
+                raise TargetError(
+                    f"{target.name}: still at work a minute after it was prepared: {self.busy()}"
+                )
+            await anyio.to_thread.run_sync(self._keep_template)
+            self.before = await self.snapshot()
+            await self.restore()
+        except BaseException:
+            await self.close()
+            raise
+        return self
+
+    @property
+    def databases(self) -> dict[str, Path]:
+        """Name → absolute path; the first is the one that writers contend for."""
+        return {name: self.root / path for name, path in self.target.layout.databases.items()}
+
+    def launch(self, agent: int, agents: int) -> Launch:
+        """How to start the server of one agent in this world."""
+        return self.target.launch(self.root, agent, agents, self.identity)
+
+    # -- processes -----------------------------------------------------------------------------
+
+    def adopt(self, pid: int) -> None:
+        """Count `pid` and what it has started so far (a launcher's server) as an idle server.
+        Call it when the server has answered `initialize` and nothing else was sent."""
+        self.servers |= {pid} | (procs.descendants(pid) & self.members())
+
+    def discard(self, pid: int) -> None:
+        """Take out a server that has ended, with what was adopted with it and has ended too."""
+        self.servers.discard(pid)
+        self.servers &= self.members()
+
+    def members(self) -> set[int]:
+        """Process ids of everything alive in this world."""
+        return self._census.pids()
+
+    def busy(self) -> dict[int, str]:
+        """Who is at work now: process id → command line. Empty if nobody is."""
+        alive = self.members()
+        idle = {pid for pid in alive & self.servers if not procs.at_work(pid)}
+        return {pid: procs.command_line(pid) for pid in alive - idle}
+
+    def waiting(self) -> int:
+        """How many processes are asleep in SQLite's busy handler now."""
+        return len(procs.asleep_in_busy_handler(self.members()))
+
+    def cpu_seconds(self) -> float:
+        """Processor time of the living processes and of those that they have waited for."""
+        return procs.cpu_seconds(self.members())
+
+    async def quiesce(self, timeout: float) -> bool:
+        """Wait until two looks in a row find nobody at work; False if `timeout` seconds are not
+        enough.
+
+        At work is every process of the world, detached ones included, except a known server of
+        which all threads sleep: a thread that has something to read or to do is runnable. Two
+        looks, because a process list is not read in one instant: a process may start while
+        another, seen idle before, hands over to it. What a server does on a timer of its own
+        is not seen.
+        """
+        calm = 0
+        with anyio.move_on_after(timeout):
+            while True:
+                calm = 0 if self.busy() else calm + 1
+                if calm == 2:
+                    return True
+                await anyio.sleep(_LOOK_EVERY)
+        return False
+
+    def holders(self) -> dict[int, str]:
+        """Servers that keep one of the world's databases open: process id → database. They
+        must be restarted before `restore`, or they would go on with the deleted file."""
+        paths = {
+            f"{path}{suffix}": name
+            for name, path in self.databases.items()
+            for suffix in ("", *_SIDE_FILES)
+        }
+        found = {}
+        for pid in self.servers:
+            for path in procs.open_files(pid):
+                if path in paths:
+                    found[pid] = paths[path]
+        return found
+
+    # -- state ---------------------------------------------------------------------------------
+
+    async def snapshot(self) -> Snapshot:
+        """Read the state back."""
+        return await readback.read(self.root, self.target.layout)
+
+    async def restore(self) -> None:
+        """Put the template back. Directories stay the same (servers have them as working
+        directory), files become new ones; databases go together with their side files.
+
+        :raises InvariantError: if something is still at work, a server keeps a database open,
+            or the result is not equal to the template.
+        """
+        if not await self.quiesce(1.0):
+            raise InvariantError(f"{self.root}: put back while at work: {self.busy()}")
+        if holders := self.holders():
+            raise InvariantError(f"{self.root}: put back while servers have it open: {holders}")
+        await anyio.to_thread.run_sync(self._put_back)
+        if isinstance(self.target, Resets):
+            await self.target.reset(self.root)
+
+    async def kill(self) -> set[int]:
+        """Kill every process of the world, servers too; gives those that are still alive."""
+        self.servers.clear()
+        return await procs.kill_all(self._census)
+
+    async def close(self) -> None:
+        """Kill what is alive and delete everything; also when cancelled, and bounded."""
+        with anyio.CancelScope(shield=True):
+            await self.kill()
+            for path in (self.root, self._template, self.logs):
+                await _remove(path)
+
+    def _claim(self) -> None:
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            if any(self.root.iterdir()):
+                raise UsageError(f"{self.root}: not empty; a world needs a directory of its own")
+            tree.remove(self._template)
+            tree.remove(self.logs)
+            self.logs.mkdir()
+        except OSError as error:
+            raise UsageError(f"{self.root}: {error.strerror}; a world cannot be made") from error
+
+    def _keep_template(self) -> None:
+        shared = {f"{path}-shm" for path in self.target.layout.databases.values()}
+        # The index of a write-ahead log is made anew from the log when it is missing.
+        tree.copy(self.root, self._template, skip=shared.__contains__)
+        self._manifest = tree.manifest(self._template)
+
+    def _put_back(self) -> None:
+        tree.put_back(self._template, self.root)
+        wrong = tree.difference(tree.manifest(self.root), self._manifest)
+        if wrong:
+            raise InvariantError(
+                f"{self.root}: not as its template: {wrong[0]} ({len(wrong)} in all)"
+            )
+
+
+@asynccontextmanager
+async def world(
+    target: Target, identity: Identity, root: Path | None = None
+) -> AsyncIterator[World]:
+    """A world for the length of a block, in a temporary directory if `root` is not given."""
+    async with AsyncExitStack() as stack:
+        if root is None:
+            parent = await anyio.to_thread.run_sync(partial(tempfile.mkdtemp, prefix="mcpconc-"))
+            stack.push_async_callback(_remove, Path(parent))
+            root = Path(parent) / "world"
+        made = await World.make(target, identity, root)
+        stack.push_async_callback(made.close)
+        yield made
+
+
+async def _remove(path: Path) -> None:
+    with anyio.CancelScope(shield=True):
+        await anyio.to_thread.run_sync(tree.remove, path)

@@ -1,0 +1,81 @@
+"""The end of a campaign in some twenty lines: what was found, what was not tried, where it is."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator
+
+from mcpconc.errors import Exit
+from mcpconc.events import CampaignFinished, Kept
+from mcpconc.oracle.base import Label
+from mcpconc.report.finding import MEANING, titled
+
+__all__ = ["VERDICTS", "summary"]
+
+ORDER = (Label.RACE, Label.CROSS_AGENT, Label.UNLABELLED, Label.SEQUENTIAL)
+
+VERDICTS = {
+    Exit.PASSED: "PASSED",
+    Exit.VIOLATION: "VIOLATION",
+    Exit.INCONCLUSIVE: "INCONCLUSIVE",
+    Exit.TARGET: "TARGET UNUSABLE",
+    Exit.INTERRUPTED: "INTERRUPTED",
+}
+
+
+def summary(done: CampaignFinished, *, width: int = 100) -> str:
+    """Ends with a newline. Long lines are wrapped, but a path is never cut."""
+    return "\n".join(wrapped for line in _lines(done) for wrapped in _wrap(line, width)) + "\n"
+
+
+def _wrap(line: str, width: int) -> list[str]:
+    indent = " " * (len(line) - len(line.lstrip(" ")))
+    return textwrap.wrap(
+        line.strip(),
+        width,
+        initial_indent=indent,
+        subsequent_indent=indent + "  ",
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
+def _lines(done: CampaignFinished) -> Iterator[str]:
+    found = len(done.kept)
+    yield f"{found or 'no'} finding{'' if found == 1 else 's'} in {_duration(done.seconds)}"
+    for label in ORDER:
+        kept = [entry for entry in done.kept if entry.finding.label is label]
+        if kept:
+            yield f"  {label.value}: {MEANING[label]}"
+        for entry in kept:
+            yield from _finding(entry)
+    if done.never:
+        yield f"  never succeeded: {', '.join(done.never)}"
+    if done.unused:
+        yield f"  never called: {', '.join(done.unused)}"
+    if done.runs and done.overlap_max < 2:
+        yield "  no two calls ever overlapped: no race could have shown"
+    yield (
+        f"  {done.runs} programs, {done.calls} calls, overlap {done.overlap:.1f} avg /"
+        f" {done.overlap_max} max, {done.unknown} undecided, {done.infra} infra"
+    )
+    if found:
+        yield f"  traces in {done.out / 'traces'}"
+    first = next((entry.path for entry in done.kept if entry.path), None)
+    if first is not None:
+        yield f"  mcpconc show {first}"
+    verdict = VERDICTS.get(done.exit, done.exit.name)
+    yield f"{verdict} · {done.stop} · seed {done.seed} · exit {done.exit.value}"
+
+
+def _finding(entry: Kept) -> Iterator[str]:
+    facts = [f"seen {entry.times}×"]
+    if entry.from_calls and entry.to_calls != entry.from_calls:
+        facts.append(f"{entry.from_calls} → {entry.to_calls} calls")
+    yield f"    ✗ {titled(entry.finding.fingerprint)}   ({', '.join(facts)})"
+    yield f"      {entry.path or 'no trace could be written'}"
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes}m {rest:02d}s" if minutes else f"{rest}s"

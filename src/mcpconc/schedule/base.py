@@ -7,6 +7,7 @@ which holds its write lock for a moment.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
 
@@ -18,8 +19,10 @@ __all__ = ["Scheduler", "Surroundings"]
 class Surroundings(Protocol):
     """What a scheduler may know of the world it schedules in."""
 
-    databases: dict[str, Path]
-    """Name → absolute path; the first is the one that the target's writers contend for."""
+    @property
+    def databases(self) -> Mapping[str, Path]:
+        """Name → absolute path; the first is the one that the target's writers contend for."""
+        ...
 
     def waiting(self) -> int:
         """How many of the world's call processes are asleep in SQLite's busy handler now."""
@@ -27,12 +30,19 @@ class Surroundings(Protocol):
 
 
 class Scheduler(Protocol):
-    """One instance serves one run."""
+    """One instance serves one run. Its decisions follow from `name`, `seed` and the program."""
 
     name: str
+    seed: int
+    remarks: list[str]
+    """What people should know of this run's schedule, one line each; recorded after it."""
 
     def begin(self, program: Program, surroundings: Surroundings) -> None:
         """Called once, before the concurrent part."""
+        ...
+
+    async def serve(self) -> None:
+        """What is to be done beside the concurrent part; cancelled when that has ended."""
         ...
 
     async def admit(self, agent: int, call: str) -> None:

@@ -1,0 +1,240 @@
+"""Campaigns: Hypothesis in, findings out, under one budget.
+
+Hypothesis writes programs in batches and knows nothing of their fate; the campaign runs them
+on one rig per identity mode in turn, and for each finding that it has not met minimises,
+labels and keeps a trace (`keep`). Whatever happens, what was found is on disk.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from itertools import count
+from pathlib import Path
+
+import anyio
+import anyio.to_thread
+
+from mcpconc.errors import Exit, TargetError
+from mcpconc.events import (
+    CampaignFinished,
+    CampaignStarted,
+    Emit,
+    InfraTrouble,
+    RunFinished,
+    TargetProgress,
+)
+from mcpconc.interrupt import interrupts
+from mcpconc.keep import Keeper
+from mcpconc.program import Program
+from mcpconc.rig import Execution, Rig, in_flight, outcomes, rig
+from mcpconc.schedule import NAMES
+from mcpconc.strategies import CascadeMachine, Knobs, ProgramMachine, generate
+from mcpconc.target import resolve
+from mcpconc.target.base import Identity
+from mcpconc.verdict import Verdict
+
+__all__ = ["FuzzConfig", "fuzz"]
+
+BATCH = 20
+"""Programs of one Hypothesis run. Each run draws its own swarm, so many short runs vary more
+than one long one."""
+
+SHRINK_SHARE = 0.4
+"""Of the time spent so far, at most this much on minimising."""
+
+TROUBLES = 3
+"""Runs that may fail for reasons of the machine before a campaign gives up."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FuzzConfig:
+    """What a campaign does. It ends after `max_time` seconds or `runs` programs, whichever
+    comes first; time to install and start the target does not count. `calls` is about how
+    many calls a program has, `share` the probability that agents work on common objects."""
+
+    out: Path
+    target: str = "empirica"
+    agents: int = 5
+    identities: tuple[Identity, ...] = ()
+    max_time: float | None = None
+    runs: int | None = None
+    seed: int = 0
+    inflight: int = 1
+    scheduler: str = "mixed"
+    calls: int = 12
+    share: float = 0.7
+    shrink: bool = True
+    machine: type[ProgramMachine] = CascadeMachine
+    clock: Callable[[], float] = field(default=time.monotonic)
+
+
+@dataclass(slots=True)
+class Tally:
+    """What the summary needs to know of all runs."""
+
+    runs: int = 0
+    calls: int = 0
+    unknown: int = 0
+    infra: int = 0
+    overlap: float = 0.0
+    overlap_max: int = 0
+    sent: Counter[str] = field(default_factory=Counter)
+    succeeded: Counter[str] = field(default_factory=Counter)
+
+    def add(self, execution: Execution, program: str, identity: str) -> RunFinished:
+        history = execution.run.history
+        mean, most = in_flight(history)
+        by_tool = outcomes(history)
+        self.runs += 1
+        self.calls += len(history.operations)
+        self.unknown += execution.judgement.verdict is Verdict.UNKNOWN
+        self.overlap += (mean - self.overlap) / self.runs
+        self.overlap_max = max(self.overlap_max, most)
+        for tool, counts in by_tool.items():
+            self.sent[tool] += sum(counts.values())
+            self.succeeded[tool] += counts.get("success", 0)
+        return RunFinished(
+            n=self.runs,
+            program=program,
+            calls=len(history.operations),
+            seconds=execution.seconds,
+            overlap=mean,
+            overlap_max=most,
+            verdict=execution.judgement.verdict,
+            info=sum(op.outcome is None for op in history.operations),
+            identity=identity,
+            scheduler=execution.scheduler,
+            outcomes=by_tool,
+            unknown=execution.judgement.unknown,
+        )
+
+
+async def fuzz(config: FuzzConfig, emit: Emit) -> CampaignFinished:
+    """Run a campaign.
+
+    The first SIGINT or SIGTERM ends it as if time were up: what was found is kept and
+    reported. A second one also stops the cleaning up.
+
+    :raises TargetError: if the target cannot be installed, prepared or started.
+    :raises UsageError: if the output directory cannot be written, or a name is unknown.
+    """
+
+    def progress(text: str) -> None:
+        emit(TargetProgress(text))
+
+    target = resolve(config.target)
+    tally = Tally()
+    keeper = Keeper(config.out / "traces", config.seed, emit, config.clock)
+    stop = "interrupted"
+    started = config.clock()
+    async with interrupts() as signals:
+        await target.install(progress)
+        identities = config.identities or tuple(target.identities[:1])
+        async with AsyncExitStack() as stack:
+            rigs = [
+                await stack.enter_async_context(
+                    rig(target, identity, config.agents, config.out / "work", progress)
+                )
+                for identity in identities
+            ]
+            started = config.clock()
+            emit(
+                CampaignStarted(
+                    target=target.name,
+                    version=target.version,
+                    agents=config.agents,
+                    identities=tuple(identity.value for identity in identities),
+                    schedulers=NAMES if config.scheduler == "mixed" else (config.scheduler,),
+                    seed=config.seed,
+                    out=config.out,
+                    max_time=config.max_time,
+                    runs=config.runs,
+                    inflight=config.inflight,
+                    tools=config.machine.tools,
+                )
+            )
+            with anyio.CancelScope() as scope:
+                signals.scopes.append(scope)
+                stop = await _loop(config, rigs, tally, keeper, emit, started)
+    done = CampaignFinished(
+        exit=_exit(bool(signals), tally, keeper),
+        stop=stop,
+        runs=tally.runs,
+        calls=tally.calls,
+        seconds=config.clock() - started,
+        seed=config.seed,
+        out=config.out,
+        kept=keeper.kept(),
+        never=tuple(sorted(t for t in tally.sent if not tally.succeeded[t])),
+        unused=tuple(t for t in config.machine.tools if not tally.sent[t]),
+        unknown=tally.unknown,
+        infra=tally.infra,
+        overlap=tally.overlap,
+        overlap_max=tally.overlap_max,
+    )
+    emit(done)
+    return done
+
+
+async def _loop(
+    config: FuzzConfig,
+    rigs: Sequence[Rig],
+    tally: Tally,
+    keeper: Keeper,
+    emit: Emit,
+    started: float,
+) -> str:
+    """Run, keep, minimise, until something says stop; returns what."""
+    programs = _programs(config)
+    for n in count():
+        elapsed = config.clock() - started
+        while config.shrink and keeper.pending and keeper.spent <= SHRINK_SHARE * elapsed:
+            whole = config.max_time
+            await keeper.minimise_next(
+                None if whole is None else SHRINK_SHARE * whole - keeper.spent
+            )
+            elapsed = config.clock() - started
+        if config.max_time is not None and elapsed >= config.max_time:
+            return "time is up"
+        if config.runs is not None and tally.runs >= config.runs:
+            break
+        program = await anyio.to_thread.run_sync(next, programs, None)
+        if program is None:
+            return "the strategy has no more programs"
+        on = rigs[n % len(rigs)]
+        try:
+            execution = await on.run(program, config.scheduler, config.seed * 7919 + n)
+        except TargetError as error:
+            tally.infra += 1
+            emit(InfraTrouble(str(error)))
+            if tally.infra >= TROUBLES and tally.infra > tally.runs:
+                raise
+            continue
+        emit(tally.add(execution, program.digest(), on.identity.value))
+        keeper.note(on, execution)
+    while config.shrink and keeper.pending and config.max_time is None:
+        await keeper.minimise_next(None)
+    return f"{tally.runs} runs done"
+
+
+def _exit(interrupted: bool, tally: Tally, keeper: Keeper) -> Exit:
+    if interrupted:
+        return Exit.INTERRUPTED
+    if keeper.kept():
+        return Exit.VIOLATION
+    if not tally.runs or tally.unknown:
+        return Exit.INCONCLUSIVE
+    return Exit.PASSED
+
+
+def _programs(config: FuzzConfig) -> Iterator[Program]:
+    knobs = Knobs(config.agents, config.calls, config.share, config.inflight)
+    for batch in count():
+        fresh = generate(config.machine, knobs, config.seed * 1_000_003 + batch, BATCH)
+        if not fresh:
+            return
+        yield from fresh

@@ -1,0 +1,167 @@
+"""Run a saved program again, and shrink it further."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from itertools import count
+from pathlib import Path
+
+import anyio
+
+from mcpconc.errors import TargetError, TraceError
+from mcpconc.events import Emit, ReplayTried, ShrinkProgress, TargetProgress, TraceSaved
+from mcpconc.interrupt import interrupts
+from mcpconc.keep import as_trace, minimise
+from mcpconc.rig import Execution, Rig, rig
+from mcpconc.target import resolve
+from mcpconc.target.base import Identity
+from mcpconc.trace import Trace
+
+__all__ = ["Replay", "Status", "replay", "shrink_trace"]
+
+
+class Status(StrEnum):
+    REPRODUCED = "REPRODUCED"
+    FLAKY = "FLAKY"
+    FIXED = "FIXED"
+    ERROR = "ERROR"
+
+
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """How often a trace failed again with the head of its fingerprint.
+
+    `others` are further fingerprints that came up. `tried` may be less than was asked for when
+    the replay was interrupted (`interrupted`) or went wrong (`error`).
+    """
+
+    trace: Path | None
+    reproduced: int
+    tried: int
+    others: tuple[str, ...] = ()
+    error: str = ""
+    interrupted: bool = False
+
+    @property
+    def status(self) -> Status:
+        if self.error or not self.tried:
+            return Status.ERROR
+        if self.reproduced == self.tried:
+            return Status.REPRODUCED
+        return Status.FLAKY if self.reproduced else Status.FIXED
+
+
+async def replay(trace: Trace, times: int, target: str, work: Path, emit: Emit) -> Replay:
+    """Run the program of `trace` `times` times with its scheduler and identity mode, on the
+    target SPEC `target` (the trace's own where that is empty).
+
+    The recorded scheduler seed comes first; further tries draw new ones, so that a race of
+    timing gets more than one chance.
+
+    :raises TraceError: if the trace holds no finding to look for.
+    """
+    wanted = trace.finding
+    if wanted is None:
+        raise TraceError(f"{trace.path}: holds no finding, so there is nothing to reproduce")
+    head = wanted.fingerprint.head()
+    hits = tried = 0
+    others: set[str] = set()
+    error = ""
+    async with interrupts() as signals:
+        try:
+            system = resolve(target or trace.target)
+            await system.install(lambda text: emit(TargetProgress(text)))
+            async with rig(
+                system,
+                Identity(trace.identity),
+                trace.program.agents,
+                work,
+                lambda text: emit(TargetProgress(text)),
+            ) as on:
+                with anyio.CancelScope() as scope:
+                    signals.scopes.append(scope)
+                    for n in range(times):
+                        result = await on.run(
+                            trace.program, trace.scheduler, trace.scheduler_seed + n
+                        )
+                        tried += 1
+                        hit = head in result.heads()
+                        hits += hit
+                        others |= {
+                            str(f.fingerprint)
+                            for f in result.judgement.findings
+                            if f.fingerprint.head() != head
+                        }
+                        emit(ReplayTried(n=n + 1, of=times, reproduced=hit))
+        except TargetError as trouble:
+            error = str(trouble)
+            emit(ReplayTried(n=tried + 1, of=times, reproduced=None, text=error))
+    return Replay(trace.path, hits, tried, tuple(sorted(others)), error, bool(signals))
+
+
+async def shrink_trace(
+    trace: Trace,
+    out: Path,
+    max_time: float | None,
+    target: str,
+    work: Path,
+    emit: Emit,
+    clock: Callable[[], float] = time.monotonic,
+) -> Trace:
+    """Go on minimising a saved trace for at most `max_time` seconds; the result, saved at
+    `out`, is never larger than what it began with.
+
+    :raises TraceError: if the trace holds no finding.
+    :raises TargetError: if the target cannot be started, or the finding does not come back.
+    """
+    wanted = trace.finding
+    if wanted is None:
+        raise TraceError(f"{trace.path}: holds no finding, so there is nothing to shrink")
+    end = None if max_time is None else clock() + max_time
+    system = resolve(target or trace.target)
+
+    def progress(text: str) -> None:
+        emit(TargetProgress(text))
+
+    await system.install(progress)
+    async with rig(system, Identity(trace.identity), trace.program.agents, work, progress) as on:
+        first = await _again(on, trace, wanted.fingerprint.head())
+        best = await minimise(
+            on,
+            first,
+            wanted,
+            expired=lambda: end is not None and clock() >= end,
+            progress=lambda calls, attempts, finished: emit(
+                ShrinkProgress(
+                    fingerprint=wanted.fingerprint,
+                    from_calls=trace.program.concurrent(),
+                    calls=calls,
+                    attempts=attempts,
+                    finished=finished,
+                )
+            ),
+        )
+        kept = as_trace(on, best.execution, best.finding, trace.seed, best.shrink, best.basis)
+    path = kept.save(out)
+    emit(TraceSaved(path, best.finding))
+    return replace(kept, path=path)
+
+
+REPEATS = 10
+"""Runs in which the finding must come back before it can be shrunk."""
+
+
+async def _again(on: Rig, trace: Trace, head: tuple[str, str, str, str]) -> Execution:
+    for n in count(trace.scheduler_seed):
+        if n - trace.scheduler_seed == REPEATS:
+            break
+        result = await on.run(trace.program, trace.scheduler, n)
+        if head in result.heads():
+            return result
+    raise TargetError(
+        f"{trace.path}: the finding did not come back in {REPEATS} runs, so it cannot be shrunk; "
+        "see how often it does with `mcpconc replay --times 50`"
+    )

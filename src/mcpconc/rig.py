@@ -1,0 +1,159 @@
+"""One world with its servers up, on which programs are run and judged one after another."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import anyio.to_thread
+
+from mcpconc import trace as traces
+from mcpconc.drive.record import Recorder
+from mcpconc.drive.runner import Fleet
+from mcpconc.errors import InvariantError
+from mcpconc.history import EventType, History
+from mcpconc.oracle import ORACLES
+from mcpconc.oracle.base import Judgement, Run, judge
+from mcpconc.program import Program
+from mcpconc.schedule import make
+from mcpconc.target.base import Identity, Progress, Target
+from mcpconc.trace import Trace
+from mcpconc.world import World, world
+
+__all__ = ["Execution", "Rig", "in_flight", "outcomes", "rig"]
+
+
+@dataclass(frozen=True, slots=True)
+class Execution:
+    """One program, run and judged. `scheduler` is the one that really ran (never ``mixed``),
+    `seconds` the wall time from restore to verdict."""
+
+    run: Run
+    judgement: Judgement
+    scheduler: str
+    seed: int
+    seconds: float
+
+    def heads(self) -> frozenset[tuple[str, str, str, str]]:
+        return frozenset(f.fingerprint.head() for f in self.judgement.findings)
+
+
+@dataclass(slots=True)
+class Rig:
+    """A world, its fleet of sessions, and the oracles."""
+
+    target: Target
+    world: World
+    fleet: Fleet
+    identity: Identity
+    directory: Path
+    environment: dict[str, str]
+    clock: Callable[[], float] = time.monotonic
+    runs: int = 0
+
+    async def run(self, program: Program, scheduler: str, seed: int) -> Execution:
+        """Restore the world, run the program, read the state back and judge.
+
+        While it goes on, ``run.json`` and ``history.jsonl`` in a numbered directory below
+        `directory` hold what is known so far; they are removed once the run is judged.
+
+        :raises TargetError: if a server that died does not come up again.
+        :raises InvariantError: if what a run started cannot be stopped.
+        """
+        started = self.clock()
+        self.runs += 1
+        here = self.directory / f"run-{self.identity.value}-{self.runs:05d}"
+        chosen = make(scheduler, seed)
+        await self.settle()
+        await self.world.restore()
+        self.trace(program, History((), ()), chosen.name, seed).begin(here)
+        with Recorder(here / "history.jsonl", time.monotonic_ns) as recorder:
+            history = await self.fleet.run(
+                program, chosen, recorder, self.world, self.world.quiesce
+            )
+        quiescent = await self.world.quiesce()
+        after = await self.world.snapshot()
+        run = Run(
+            program=program,
+            history=history,
+            before=self.world.before,
+            after=after,
+            spec=self.target.spec,
+            identity=self.identity.value,
+            quiescent=quiescent,
+        )
+        judgement = await anyio.to_thread.run_sync(judge, run, ORACLES)
+        traces.discard(here)
+        return Execution(run, judgement, chosen.name, seed, self.clock() - started)
+
+    async def settle(self) -> None:
+        """Make sure that nothing of the last run is still at work or holds a database open.
+
+        :raises InvariantError: if something does, even after it was killed.
+        """
+        await self.fleet.heal()
+        if await self.world.quiesce() and not self.world.holders():
+            return
+        await self.fleet.restart()
+        if not await self.world.quiesce():
+            raise InvariantError(f"cannot be stopped: {self.world.busy()}")
+
+    def trace(self, program: Program, history: History, scheduler: str, seed: int) -> Trace:
+        """A trace of this rig with nothing judged yet."""
+        return Trace(
+            program=program,
+            history=history,
+            target=self.target.name,
+            target_version=self.target.version,
+            identity=self.identity.value,
+            timeout_scale=max(1.0, self.fleet.call_timeout / self.target.call_timeout),
+            scheduler=scheduler,
+            scheduler_seed=seed,
+            environment=self.environment,
+            complete=False,
+        )
+
+
+@asynccontextmanager
+async def rig(
+    target: Target, identity: Identity, agents: int, base: Path, progress: Progress
+) -> AsyncIterator[Rig]:
+    """A rig with its servers up; on leaving, servers and world are gone. What is known of an
+    unfinished run stays in `base`.
+
+    :raises TargetError: if the target cannot be prepared or started.
+    """
+    progress(f"preparing a world ({identity.value})")
+    async with (
+        world(target, identity) as made,
+        Fleet.open(made, agents, made.logs, progress=progress) as fleet,
+    ):
+        yield Rig(target, made, fleet, identity, base, traces.environment())
+
+
+def outcomes(history: History) -> dict[str, dict[str, int]]:
+    """Tool → outcome (or ``info``) → times."""
+    counts: dict[str, Counter[str]] = {}
+    for op in history.operations:
+        what = op.outcome.value if op.outcome is not None else "info"
+        counts.setdefault(op.tool, Counter())[what] += 1
+    return {tool: dict(counter) for tool, counter in counts.items()}
+
+
+def in_flight(history: History) -> tuple[float, int]:
+    """Mean (over invocations) and greatest number of calls in flight in the concurrent part."""
+    lane = {op.call for op in history.operations if op.phase.value == "lane"}
+    now = total = count = most = 0
+    for event in history.events:
+        if event.call not in lane:
+            continue
+        if event.type is EventType.INVOKE:
+            now += 1
+            total, count, most = total + now, count + 1, max(most, now)
+        elif event.type is not EventType.NOTE:
+            now -= 1
+    return (total / count if count else 0.0), most

@@ -109,7 +109,7 @@ def _product(members: Sequence[Partition]) -> Partition:
     ops.sort(key=lambda op: op.invoked)
     kinds = tuple(member.kind for member in members)
     return Partition(
-        kind="product",
+        kind=" + ".join(sorted(set(kinds))),
         key=", ".join(f"{member.kind} {member.key}" for member in members),
         model=Product(tuple(member.model for member in members), kinds),
         ops=tuple(ops),

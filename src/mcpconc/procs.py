@@ -32,6 +32,8 @@ __all__ = [
     "stat",
 ]
 
+_KERNEL_THREAD = 0x00200000
+"""PF_KTHREAD of include/linux/sched.h."""
 _TICK = os.sysconf("SC_CLK_TCK")
 _NANOSLEEP_WCHAN = frozenset({"hrtimer_nanosleep", "do_nanosleep", "common_nsleep"})
 _NANOSLEEP_CALLS = frozenset({"35", "230", "101", "115"})
@@ -40,11 +42,15 @@ _IDLE = frozenset("SIZX")
 """Asleep until something happens, or dead. R is running or runnable, D waits for a disk or a
 vfork, T is stopped and will go on: none of these is idle."""
 
+_YOUNG = 1.0
+"""Seconds within which a forked process has executed what it was forked for."""
+
 
 @dataclass(frozen=True, slots=True)
 class Stat:
     """What /proc/PID/stat says. Times are seconds; `waited` is that of children waited for,
-    `started` is clock ticks since boot and makes a process id unique."""
+    `started` is clock ticks since boot and makes a process id unique. `kernel` marks threads of
+    the kernel, which are no processes of anybody's."""
 
     pid: int
     parent: int
@@ -53,6 +59,7 @@ class Stat:
     cpu: float
     waited: float
     started: int
+    kernel: bool
 
 
 def stat(pid: int) -> Stat | None:
@@ -70,6 +77,7 @@ def stat(pid: int) -> Stat | None:
         cpu=(int(fields[11]) + int(fields[12])) / _TICK,
         waited=(int(fields[13]) + int(fields[14])) / _TICK,
         started=int(fields[19]),
+        kernel=bool(int(fields[6]) & _KERNEL_THREAD),
     )
 
 
@@ -81,6 +89,11 @@ class Census:
     never lacks the marker; only a process so young that it may still be about to execute is
     looked at again. An instance that was not asked for a while forgets what it knew, because
     process ids are used again.
+
+    `unsettled` are the processes that the last look found in the midst of execve(2): for a
+    moment after the old memory is gone and before the new one is set up, and after whoever
+    started the process believes it to be up, the environment reads empty. They may or may not
+    be members.
     """
 
     def __init__(self, name: str, value: str, clock: Callable[[], float] = time.monotonic) -> None:
@@ -88,6 +101,7 @@ class Census:
         self._clock = clock
         self._others: set[str] = set()
         self._last = clock()
+        self.unsettled: set[int] = set()
 
     def pids(self) -> set[int]:
         """Process ids of the members now; zombies have no environment and are not members.
@@ -103,6 +117,7 @@ class Census:
         except OSError as error:
             raise TargetError(f"/proc cannot be read ({error}); mcpconc needs Linux") from error
         self._others &= listed
+        self.unsettled.clear()
         found = set()
         for name in listed - self._others:
             if self._belongs(name):
@@ -120,8 +135,16 @@ class Census:
             return False
         if self._entry in environment.split(b"\0"):
             return True
-        if _age(name) > 1.0:
+        s = stat(int(name))
+        if s is None or s.state in "ZX":
+            return False
+        if s.kernel:
             self._others.add(name)
+        elif environment:
+            if _age(s) > _YOUNG:
+                self._others.add(name)
+        elif _age(s) < 5 * _YOUNG:  # an older one was started with an empty environment
+            self.unsettled.add(s.pid)
         return False
 
 
@@ -224,7 +247,7 @@ async def kill_all(census: Census, timeout: float = 10.0, spare: Collection[int]
     with anyio.move_on_after(timeout):
         while calm < 2:
             alive = census.pids() - set(spare)
-            calm = 0 if alive else calm + 1
+            calm = 0 if alive or census.unsettled else calm + 1
             for pid in alive:
                 try:
                     os.kill(pid, signal.SIGKILL)
@@ -242,10 +265,7 @@ def _everybody() -> Iterable[Stat]:
             yield s
 
 
-def _age(name: str) -> float:
-    s = stat(int(name))
-    if s is None:
-        return 0.0
+def _age(s: Stat) -> float:
     return time.clock_gettime(time.CLOCK_BOOTTIME) - s.started / _TICK
 
 

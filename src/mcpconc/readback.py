@@ -41,7 +41,7 @@ async def read(root: Path, layout: Layout, timeout: float = 60.0) -> Snapshot:
     """
     tables: dict[str, Mapping[str, list[Row]]] = {}
     schema: dict[str, str] = {}
-    checks: dict[str, tuple[str, ...]] = {}
+    checks: dict[str, list[str]] = {}
     git = _Git()
     files: dict[str, str] = {}
 
@@ -56,7 +56,7 @@ async def read(root: Path, layout: Layout, timeout: float = 60.0) -> Snapshot:
             found.checks["read"] = [f"not read within {timeout:g} s"]
         tables[name] = found.tables
         schema[name] = found.schema
-        checks.update({f"{name}.{check}": tuple(said) for check, said in found.checks.items()})
+        checks.update({f"{name}.{check}": said for check, said in found.checks.items()})
 
     async def repository(path: Path) -> None:
         try:
@@ -66,7 +66,7 @@ async def read(root: Path, layout: Layout, timeout: float = 60.0) -> Snapshot:
             git.checks["fsck"] = [f"cannot be read: {error}"]
         except TimeoutError:
             git.checks["fsck"] = [f"not read within {timeout:g} s"]
-        checks.update({f"git.{check}": tuple(said) for check, said in git.checks.items()})
+        checks.update({f"git.{check}": said for check, said in git.checks.items()})
 
     async def texts() -> None:
         files.update(await anyio.to_thread.run_sync(_read_files, root, tuple(layout.files)))

@@ -101,10 +101,13 @@ class World:
         return self._census.pids()
 
     def busy(self) -> dict[int, str]:
-        """Who is at work now: process id → command line. Empty if nobody is."""
+        """Who is at work now: process id → command line (empty while it is being started).
+        Nobody is if there is no entry."""
         alive = self.members()
         idle = {pid for pid in alive & self.servers if not procs.at_work(pid)}
-        return {pid: procs.command_line(pid) for pid in alive - idle}
+        # Who is just being started could be anybody's, and becomes known at the next look.
+        at_work = (alive - idle) | self._census.unsettled
+        return {pid: procs.command_line(pid) for pid in at_work}
 
     def waiting(self) -> int:
         """How many processes are asleep in SQLite's busy handler now."""
@@ -114,7 +117,7 @@ class World:
         """Processor time of the living processes and of those that they have waited for."""
         return procs.cpu_seconds(self.members())
 
-    async def quiesce(self, timeout: float) -> bool:
+    async def quiesce(self, timeout: float = 30.0) -> bool:
         """Wait until two looks in a row find nobody at work; False if `timeout` seconds are not
         enough.
 

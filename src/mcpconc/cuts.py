@@ -145,14 +145,12 @@ def stakes(program: Program, calls: Collection[str]) -> tuple[str, ...]:
     return tuple(sorted(at_once or [call.tool for call in program.calls() if call.id in calls]))
 
 
-def merge(program: Program, agent: int, into: int, *, whole: bool) -> Program:
-    """The lane of one agent appended to that of another; with `whole`, also what the agent
-    does in prefix and suffix becomes the other's."""
+def merge(program: Program, agent: int, into: int) -> Program:
+    """All that one agent does done by another, its lane behind the other's."""
     moved = tuple(replace(c, agent=into) for c in program.lanes[agent])
     lanes = _with_lane(program.lanes, agent, ())
     lanes = _with_lane(lanes, into, lanes[into] + moved)
-    changed = replace(program, lanes=lanes)
-    return normal(retire(changed, [agent], into) if whole else changed)
+    return normal(retire(replace(program, lanes=lanes), [agent], into))
 
 
 def retire(program: Program, agents: Collection[int], into: int) -> Program:

@@ -88,7 +88,7 @@ async def shrink(
         if reproduced:
             await _to_fixed_point(search)
             if search.flaky:  # bad luck may have rejected what is not needed
-                search.rejected.clear()
+                search.forget()
                 await _to_fixed_point(search)
             await search.pass_over(_agents)
             await search.pass_over(lambda best, involved: _arguments(best, optional))
@@ -100,6 +100,7 @@ async def shrink(
     return Shrunk(search.best, finished, reproduced, search.attempts, seen.failed, seen.tries)
 
 
+_Shape = tuple[frozenset[str], ...]
 _Candidates = Iterator[tuple[str, Program]]
 
 
@@ -116,7 +117,36 @@ class _Search:
     seen: Attempt | None = None
     flaky: bool = False
     needs_overlap: bool = False
+    trusted: bool = False
+    """Whether `involved` is known to be right, not just what the first run said."""
     rejected: set[str] = field(default_factory=set)
+    harmless: list[_Shape] = field(default_factory=list)
+    """Shapes that did not fail: what is contained in one of them hardly will."""
+    orders: set[tuple[str, ...]] = field(default_factory=set)
+    """One-at-a-time orders of the concurrent calls that did not fail."""
+
+    def hopeless(self, candidate: Program) -> bool:
+        """Whether what is known already speaks against the candidate."""
+        calls = [call.id for call in candidate.calls()]
+        if not calls or (self.trusted and self.involved.isdisjoint(calls)):
+            return True
+        shape = _shape(candidate)
+        if shape != _shape(self.best) and any(_within(shape, other) for other in self.harmless):
+            return True
+        if not self.needs_overlap or cuts.overlaps(candidate):
+            return False
+        return self.order(candidate) in self.orders
+
+    def order(self, candidate: Program) -> tuple[str, ...]:
+        """In which order the candidate makes the calls that are concurrent in the best."""
+        at_once = {call.id for lane in self.best.lanes for call in lane}
+        return tuple(call.id for call in candidate.calls() if call.id in at_once)
+
+    def forget(self) -> None:
+        """Give every rejected candidate another chance."""
+        self.rejected.clear()
+        self.harmless.clear()
+        self.orders.clear()
 
     async def accepts(self, candidate: Program, *, again: bool = False) -> bool:
         """Try a candidate, unless the answer is known; keep it if it fails as wanted.
@@ -126,7 +156,7 @@ class _Search:
         digest = candidate.digest()
         if not again and (digest in self.rejected or digest == self.best.digest()):
             return False
-        if next(candidate.calls(), None) is None:
+        if not again and self.hopeless(candidate):
             return False
         if self.attempts >= self.budget or self.expired():
             raise _Spent
@@ -134,11 +164,18 @@ class _Search:
         result = await self.attempt(candidate)
         if result.failed:
             self.best, self.seen = candidate, result
+            # A shape that holds a failing one is no evidence against anything.
+            shape = _shape(candidate)
+            self.harmless = [h for h in self.harmless if not _within(shape, h)]
             self.flaky = self.flaky or result.failed < result.tries
+            self.trusted = self.trusted or bool(result.calls)
             self.involved = frozenset(result.calls) or self.involved
             self.better(candidate, result)
         else:
             self.rejected.add(digest)
+            self.harmless.append(_shape(candidate))
+            if not cuts.overlaps(candidate):
+                self.orders.add(self.order(candidate))
         self.progress(self.best.concurrent(), self.attempts, False)
         return result.failed > 0
 
@@ -169,10 +206,21 @@ class _Search:
         return any_accepted
 
 
+def _shape(program: Program) -> _Shape:
+    """Which calls it makes, and where."""
+    parts = (program.prefix, *program.lanes, program.suffix)
+    return tuple(frozenset(call.id for call in part) for part in parts)
+
+
+def _within(shape: _Shape, other: _Shape) -> bool:
+    return len(shape) == len(other) and all(a <= b for a, b in zip(shape, other, strict=True))
+
+
 async def _jump(search: _Search) -> bool:
     """The big cuts, and whether the finding was seen again at all."""
-    for candidate in _jumps(search.best, search.involved):
+    for number, candidate in enumerate(_jumps(search.best, search.involved)):
         if await search.accepts(candidate):
+            search.trusted = search.trusted or number == 0
             break
     else:
         for _ in range(PATIENCE):
@@ -195,19 +243,31 @@ async def _to_fixed_point(search: _Search) -> None:
             alone = candidates is _moves
             changed = await search.pass_over(candidates, alone) or changed
         if not changed:
+            harmless, search.harmless = search.harmless, []  # pairs are tried against them
             changed = await search.pass_over(_pairs)
+            search.harmless += [] if changed else harmless
 
 
 def _jumps(best: Program, involved: frozenset[str]) -> Iterator[Program]:
-    """The calls involved alone, with the whole prefix, with their whole lanes."""
+    """The calls involved alone, with the whole prefix, with their whole lanes, with all calls
+    that build on what they build on."""
     known = {call.id for call in best.calls()} & involved
     if not known:
         return
-    prefix = {call.id for call in best.prefix}
     yield cuts.only(best, known)
-    yield cuts.only(best, known | prefix)
+    prefix = {call.id for call in best.prefix}
     lanes = {c.id for lane in best.lanes if any(c.id in known for c in lane) for c in lane}
-    yield cuts.only(best, known | prefix | lanes)
+    sources = {ref.call for c in best.calls() if c.id in known for ref in refs(c.args)}
+    kin = {
+        c.id
+        for lane in best.lanes
+        for c in lane
+        if any(ref.call in sources for ref in refs(c.args))
+    }
+    for more in (prefix, prefix | lanes, prefix | kin):
+        candidate = cuts.only(best, known | more)
+        if cuts.overlaps(candidate) or not cuts.overlaps(best):
+            yield candidate
 
 
 def _lanes(best: Program, involved: frozenset[str]) -> _Candidates:
@@ -280,10 +340,7 @@ def _merges(best: Program, involved: frozenset[str]) -> _Candidates:
     busy = [agent for agent, lane in enumerate(best.lanes) if lane]
     if len(busy) > 2:
         for into, agent in combinations(busy, 2):
-            for whole in (True, False):
-                how = "agent" if whole else "lane"
-                candidate = cuts.merge(best, agent, into, whole=whole)
-                yield f"{how} {agent} into {into}", candidate
+            yield f"agent {agent} into {into}", cuts.merge(best, agent, into)
     busy = busy or sorted({call.agent for call in best.calls()})[:1]
     others = sorted({call.agent for call in best.calls()} - set(busy))
     if others:

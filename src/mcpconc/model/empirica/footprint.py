@@ -1,0 +1,238 @@
+"""What calls change: differences between two snapshots under names that hold for every run.
+
+``footprint.json`` holds, per tool and outcome, how often each change was seen in sequential
+runs against the real server (`learn`); the conformance test fails when the server and the file
+disagree and rewrites the file when asked to.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from importlib.resources import files
+from typing import Any
+
+from mcpconc.history import Operation, Outcome
+from mcpconc.model.empirica.common import DATABASE
+from mcpconc.model.empirica.facts import blob
+from mcpconc.model.spec import Footprint
+from mcpconc.snapshot import Row, Snapshot
+
+__all__ = ["MANY", "changes", "disagreements", "footprint_of", "learn", "owner_of"]
+
+MANY = 1_000_000
+"""No bound."""
+
+VARIABLE = frozenset(
+    {
+        *("artifact_edges", "bayesian_beliefs", "calibration_trajectory", "epistemic_snapshots"),
+        *("grounded_beliefs", "grounded_verifications", "verification_evidence"),
+        *("epistemic_events", "weave_enforce_events", "blindspot_events", "cascades"),
+        *("auto_captured_issues", "compliance_checks", "practitioner_observations"),
+    }
+)
+"""Tables in which the number of rows depends on what is there, or on a tail that runs on after
+the answer and may be cut short: only the most that ever happens is known, and it is no bound."""
+
+UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+PER_INSTANCE = re.compile(r"(active_transaction|active_session)(_[^/]*)?$")
+OF_GOAL = ("subtasks", "goal_dependencies")
+GOAL_TOOLS = frozenset(
+    {"goals_add_task", "goals_complete", "goals_activate", "goals_refresh", "goals_add_dependency"}
+)
+
+
+def owner_of(operation: Operation) -> str:
+    """The object on which a call works: a goal, task or unknown by its id, else a session."""
+    if operation.tool in GOAL_TOOLS:
+        return str(operation.args.get("goal_id") or "")
+    if operation.tool == "goals_complete_task":
+        return str(operation.args.get("task_id") or "")
+    if operation.tool == "unknown_resolve":
+        return str(operation.args.get("unknown_id") or "")
+    told = operation.data.get("session_id") if operation.succeeded else None
+    return str(told or operation.args.get("session_id") or "")
+
+
+@functools.cache
+def _learned() -> Mapping[str, Footprint]:
+    text = files(__package__).joinpath("footprint.json").read_text("utf-8")
+    return {
+        name: Footprint(
+            {key: (low, high) for key, (low, high) in entry["changes"].items()},
+            {key: (low, high) for key, (low, high) in entry["foreign"].items()},
+        )
+        for name, entry in json.loads(text).items()
+    }
+
+
+def footprint_of(operation: Operation) -> Footprint | None:
+    """The learned footprint of a call. A usage error changes nothing."""
+    if operation.outcome is Outcome.USAGE:
+        return Footprint({})
+    return _learned().get(f"{operation.tool} {operation.outcome}")
+
+
+def changes(before: Snapshot, after: Snapshot) -> Mapping[tuple[str, str], int]:
+    """(change key, owner) → times. New things are ``rows:``, ``ref:`` and ``file:``; things gone
+    ``gone:``; columns changed in place ``column:`` (``json:`` with the path inside a JSON
+    column); ``note:`` and ``content:`` are refs and files that were changed."""
+    found: Counter[tuple[str, str]] = Counter()
+    owners = _owners(after)
+    for database, tables in after.tables.items():
+        for table, rows in tables.items():
+            old = {_key(row): row for row in before.rows(database, table)}
+            for row in rows:
+                was = old.pop(_key(row), None)
+                if was is None:
+                    found[f"rows:{database}.{table}", _row_owner(table, row, owners)] += 1
+                else:
+                    for key in _altered(f"{database}.{table}", was, row):
+                        found[key, _own_id(row)] += 1
+            found.update((f"gone:{database}.{table}", "") for _ in old)
+    for ref, object_id in after.refs.items():
+        if ref not in before.refs:
+            found[f"ref:{_masked(ref)}", _path_owner(ref, owners)] += 1
+        elif before.refs[ref] != object_id:
+            found[f"note:{_masked(ref)}", _path_id(ref)] += 1
+    found.update((f"gone:{_masked(ref)}", "") for ref in before.refs.keys() - after.refs.keys())
+    for path, text in after.files.items():
+        if path not in before.files:
+            found[f"file:{_masked(path)}", _path_owner(path, owners)] += 1
+        elif before.files[path] != text:
+            found[f"content:{_masked(path)}", _path_id(path)] += 1
+    found.update((f"gone:{_masked(p)}", "") for p in before.files.keys() - after.files.keys())
+    return found
+
+
+def _key(row: Row) -> Any:
+    rowid = row.get("_rowid_")
+    return rowid if rowid is not None else json.dumps(row, sort_keys=True, default=str)
+
+
+def _altered(table: str, was: Row, row: Row) -> Iterator[str]:
+    for column, value in row.items():
+        old = was.get(column)
+        if old == value:
+            continue
+        a, b = blob(was, column), blob(row, column)
+        if a and b:
+            yield from (f"json:{table}.{column}:{path}" for path in _paths(a, b))
+        else:
+            yield f"column:{table}.{column}"
+
+
+def _paths(a: Mapping[str, Any], b: Mapping[str, Any], above: str = "") -> Iterator[str]:
+    for name in sorted(a.keys() | b.keys()):
+        old, new = a.get(name), b.get(name)
+        if isinstance(old, dict) and isinstance(new, dict):
+            yield from _paths(old, new, f"{above}{name}.")
+        elif old != new:
+            yield above + _masked(name)
+
+
+def _owners(snapshot: Snapshot) -> Mapping[str, str]:
+    """Id of a goal, artifact or cascade → its session."""
+    found: dict[str, str] = {}
+    for table, column in (
+        ("goals", "id"),
+        ("project_findings", "id"),
+        ("project_unknowns", "id"),
+        ("cascades", "cascade_id"),
+    ):
+        for row in snapshot.rows(DATABASE, table):
+            found[str(row[column])] = str(row.get("session_id") or "")
+    return found
+
+
+def _row_owner(table: str, row: Row, owners: Mapping[str, str]) -> str:
+    if table in OF_GOAL:
+        return str(row.get("goal_id"))
+    if table in VARIABLE:
+        return ""
+    if row.get("session_id"):
+        return str(row["session_id"])
+    return owners.get(str(row.get("goal_id") or row.get("cascade_id") or ""), "")
+
+
+def _own_id(row: Row) -> str:
+    return str(row.get("id") or row.get("session_id") or "")
+
+
+def _path_id(path: str) -> str:
+    match = UUID.search(path)
+    return match.group() if match else ""
+
+
+def _path_owner(path: str, owners: Mapping[str, str]) -> str:
+    id = _path_id(path)
+    return owners.get(id, id)
+
+
+def _masked(name: str) -> str:
+    """Without ids, numbers and names of instances."""
+    stem = name.removesuffix(".json")
+    if "/instance_projects/" in name:
+        return stem.rpartition("/")[0] + "/*"
+    return re.sub(r"\d+", "#", UUID.sub("*", PER_INSTANCE.sub(r"\1", stem)))
+
+
+def learn(
+    observed: Iterable[tuple[Operation, Snapshot, Snapshot]],
+) -> dict[str, dict[str, dict[str, tuple[int, int]]]]:
+    """The footprints of calls that ran alone, each with the snapshots around it.
+
+    How many files a call adds is no promise: their names hold the second, so that two may be
+    one. What is `VARIABLE` has no bounds at all.
+    """
+    times: dict[str, list[tuple[Counter[str], Counter[str]]]] = defaultdict(list)
+    for operation, before, after in observed:
+        own: Counter[str] = Counter()
+        foreign: Counter[str] = Counter()
+        for (key, owner), count in changes(before, after).items():
+            (own if owner in ("", owner_of(operation)) else foreign)[key] += count
+        times[f"{operation.tool} {operation.outcome}"].append((own, foreign))
+    return {
+        name: {
+            "changes": _bounds([own for own, _ in counts]),
+            "foreign": _bounds([foreign for _, foreign in counts]),
+        }
+        for name, counts in sorted(times.items())
+    }
+
+
+def _bounds(counts: list[Counter[str]]) -> dict[str, tuple[int, int]]:
+    bounds = {}
+    for key in sorted({key for counted in counts for key in counted}):
+        least, most = min(c[key] for c in counts), max(c[key] for c in counts)
+        prefix, _, name = key.partition(":")
+        if name.rpartition(".")[2] in VARIABLE:
+            least, most = 0, MANY
+        bounds[key] = (least if prefix in ("rows", "ref") else 0, most)
+    return bounds
+
+
+def disagreements(
+    learned: Mapping[str, Mapping[str, Mapping[str, tuple[int, int]]]],
+) -> list[str]:
+    """Where what was learned now lies outside what the file says, one line each."""
+    lines = []
+    for name, parts in learned.items():
+        known = _learned().get(name)
+        if known is None:
+            lines.append(f"{name}: not in the file")
+            continue
+        for part, bounds in (("changes", known.changes), ("foreign", known.foreign)):
+            for key, (least, most) in parts[part].items():
+                low, high = bounds.get(key, (0, 0))
+                if least < low or most > high:
+                    lines.append(f"{name}: {part} {key} {least}..{most}, file {low}..{high}")
+            lines += [
+                f"{name}: {part} {key} never, file {low}..{high}"
+                for key, (low, high) in bounds.items()
+                if low > 0 and key not in parts[part]
+            ]
+    return lines

@@ -1,0 +1,178 @@
+"""What the snapshot and the reads say beside the models: which call wrote each row, in what
+orders rows are told, where something private shows, and facts that are kept twice."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from mcpconc.history import Operation
+from mcpconc.model.empirica.common import answer, token_in
+from mcpconc.model.empirica.effects import PHASES
+from mcpconc.model.empirica.facts import TOKEN_COLUMNS, Facts, blob
+from mcpconc.model.empirica.sessions import closed_by
+from mcpconc.model.empirica.unknowns import LIST_LIMIT
+from mcpconc.model.spec import Log, Seen, View
+from mcpconc.snapshot import Row
+
+__all__ = ["attributed", "lists_seen", "logged", "private"]
+
+MADE: Mapping[str, tuple[str, str, str, str]] = {
+    "sessions": ("session", "session_create", "session_id", "session_id"),
+    "goals": ("goal", "goals_create", "goal_id", "id"),
+    "subtasks": ("task", "goals_add_task", "task_id", "id"),
+    "goal_dependencies": ("dependency", "goals_add_dependency", "dependency_id", "id"),
+    "project_findings": ("finding", "finding_log", "finding_id", "id"),
+    "project_unknowns": ("unknown", "unknown_log", "unknown_id", "id"),
+}
+"""Table → (kind, tool that inserts, field of its answer, column) that name a row."""
+
+
+def attributed(known: Facts) -> Iterator[tuple[str, str, str, str]]:
+    """(kind, table, row id, call) of each row of the modelled tables; call "" if none wrote it.
+
+    Empirica's template holds no row of these tables, so all are the run's.
+    """
+    tokens = {o.token: o for o in known.operations if o.token}
+    for table, (kind, tool, field, column) in MADE.items():
+        answered = {str(o.data[field]): o for o in known.of(tool) if o.data.get(field)}
+        for row in known.rows(table):
+            # Of de-duplicated calls only the one whose words are in the row inserted it.
+            writer = tokens.get(token_in(*(row.get(c) for c in TOKEN_COLUMNS[table])))
+            if writer is None or writer.tool != tool:
+                writer = answered.get(str(row[column]))
+            yield (kind, table, str(row[column]), writer.call if writer is not None else "")
+    closing = defaultdict(list)
+    for o in known.of("session_create"):
+        for sid in closed_by(o):
+            closing[sid].append(o)
+    maybe = [o for o in known.of("session_create") if answer(o, "") is None]
+    for row in known.rows("reflexes"):
+        kind, writer = _reflex_writer(known, row, tokens, closing, maybe)
+        yield (kind, "reflexes", str(row["id"]), writer.call if writer is not None else "")
+
+
+def _reflex_writer(
+    known: Facts,
+    row: Row,
+    tokens: Mapping[str, Operation],
+    closing: dict[str, list[Operation]],
+    maybe: list[Operation],
+) -> tuple[str, Operation | None]:
+    data, session = blob(row, "reflex_data"), str(row["session_id"])
+    if data.get("auto_closed"):
+        listed = closing.get(session)
+        return ("automatic close", listed.pop(0) if listed else next(iter(maybe), None))
+    if data.get("auto_checkpoint"):
+        checks = (o for o in known.of("submit_check_assessment") if _about(o, session, row))
+        return ("automatic checkpoint", next(checks, None))
+    writer = tokens.get(token_in(row.get("reasoning")) or token_in(data))
+    if writer is None:
+        phase = row["phase"]
+        alike = (
+            o
+            for o in known.of(*PHASES, "checkpoint_create")
+            if not o.token
+            and PHASES.get(o.tool, o.args.get("phase")) == phase
+            and session in (o.args.get("session_id"), o.data.get("session_id"))
+        )
+        writer = next(alike, None)
+    kind = "checkpoint" if row.get("reasoning") is None else "reflexes"
+    return (kind, writer)
+
+
+def _about(o: Operation, session: str, row: Row) -> bool:
+    """Whether an automatic checkpoint may be this CHECK's."""
+    if o.args.get("session_id") != session:
+        return False
+    return not o.succeeded or o.data.get("round") == row["round"]
+
+
+def logged(known: Facts) -> Iterator[Log]:
+    """Every list in the order of commits, with what the target orders or numbers it by."""
+    calls = {(table, id): call for _, table, id, call in attributed(known)}
+    for table, kind, group, column in (
+        ("reflexes", "reflexes", "session_id", "timestamp"),
+        ("goals", "goal", "project_id", "created_timestamp"),
+        ("subtasks", "task", "goal_id", "created_timestamp"),
+        ("project_unknowns", "unknown", "project_id", "created_timestamp"),
+    ):
+        lists: dict[str, list[tuple[str, Any]]] = defaultdict(list)
+        for row in known.rows(table):
+            entry = (calls.get((table, str(row["id"])), ""), row.get(column))
+            lists[str(row.get(group))].append(entry)
+        for key, rows in lists.items():
+            yield Log(kind, key, column, tuple(rows))
+    rounds: dict[tuple[str, str], list[tuple[str, Any]]] = defaultdict(list)
+    for row in known.rows("reflexes"):
+        if row.get("reasoning") is not None:  # checkpoints do not number on
+            entry = (calls.get(("reflexes", str(row["id"])), ""), row.get("round"))
+            rounds[str(row["session_id"]), str(row["phase"])].append(entry)
+    for (session, phase), rows in rounds.items():
+        yield Log("reflexes", f"{session} {phase}", "round", tuple(rows), distinct=True)
+
+
+def lists_seen(known: Facts) -> Iterator[Seen]:
+    """Reads of lists whose past cannot change, oldest entry first."""
+    for o in known.operations:
+        if not o.succeeded:
+            continue
+        session = str(o.args.get("session_id"))
+        if o.tool == "epistemics_list":
+            shown = o.data.get("trajectories") or ()
+            ids = tuple(f"{t.get('phase')} {t.get('timestamp')}" for t in shown)
+            yield Seen(o.call, "reflexes", session, ids)
+        elif o.tool == "goals_get_tasks":
+            ids = tuple(str(t["task_id"]) for t in o.data.get("tasks") or ())
+            yield Seen(o.call, "task", str(o.args.get("goal_id")), ids)
+        elif o.tool == "unknown_list" and not o.args.get("subject"):
+            ids = tuple(str(u["id"]) for u in reversed(o.data.get("unknowns") or ()))
+            limit = o.args.get("limit", LIST_LIMIT)
+            whole = bool(o.args.get("all")) and not 0 <= limit <= len(ids)
+            project = str((o.data.get("filters") or {}).get("project_id"))
+            yield Seen(o.call, "unknown", project, ids, complete=whole)
+        elif o.tool == "goals_list":
+            # Goals come and go between the two lists by being completed.
+            ids = tuple(str(g["goal_id"]) for g in reversed(o.data.get("goals") or ()))
+            project = str((o.data.get("filters") or {}).get("project_id"))
+            yield Seen(o.call, "goal", project, ids, complete=False)
+
+
+def private(known: Facts) -> Iterator[View]:
+    """Transactions: each is private to the agent whose PREFLIGHT opened it, and everything that
+    an agent writes carries its own one or none. And sessions, where POSTFLIGHT goes to another
+    than the one named."""
+    tokens = {o.token: o for o in known.operations if o.token}
+    owners: dict[str, set[int]] = defaultdict(set)
+    homes: dict[str, set[int]] = defaultdict(set)
+    for o in known.of("submit_preflight_assessment"):
+        row = known.row(o, "reflexes")
+        for found in (o.data.get("transaction_id"), row and row.get("transaction_id")):
+            if found:
+                owners[str(found)].add(o.agent)
+        homes[str(o.data.get("session_id") or o.args.get("session_id"))].add(o.agent)
+    for table in ("project_findings", "project_unknowns", "reflexes", "goals"):
+        for row in known.rows(table):
+            writer = tokens.get(token_in(*(row.get(c) for c in TOKEN_COLUMNS[table])))
+            found = row.get("transaction_id")
+            if writer is None or not found:
+                continue
+            agents = {writer.agent}
+            if table == "goals":  # activating a goal moves it to the activator's transaction
+                agents |= {
+                    o.agent
+                    for o in known.of("goals_activate")
+                    if o.args.get("goal_id") == row["id"]
+                }
+            agent = next(iter(sorted(agents & owners[str(found)])), writer.agent)
+            owned = frozenset(owners[str(found)])
+            yield View(writer.call, agent, table, "transaction_id", str(found), owned)
+    for o in known.of("goals_activate", "submit_postflight_assessment"):
+        found = o.data.get("transaction_id") if o.succeeded else None
+        if found:
+            owned = frozenset(owners[str(found)])
+            yield View(o.call, o.agent, o.tool, "transaction_id", str(found), owned)
+        told = str(o.data.get("session_id") or "") if o.succeeded else ""
+        if o.tool == "submit_postflight_assessment" and told not in ("", o.args.get("session_id")):
+            yield View(o.call, o.agent, o.tool, "session_id", told, frozenset(homes[told]))

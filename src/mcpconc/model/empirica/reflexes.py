@@ -1,0 +1,287 @@
+"""Assessments and checkpoints: the rows that the CASCADE loop leaves in one session.
+
+Rows are only ever appended, and the row id tells in which order they were committed. Each has
+a phase and a round; all but those of an automatic close also have a git note under session,
+phase and round, which a later row of the same phase and round replaces.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Hashable, Iterable, Sequence
+from dataclasses import dataclass
+
+from mcpconc.model.base import SNAPSHOT, Op, Reject
+from mcpconc.model.empirica.common import Quirky, Refusal, refused
+
+__all__ = ["VECTORS", "Entry", "Listed", "Loaded", "Reflex", "Reflexes", "Vectors", "listing"]
+
+VECTORS = (
+    *("engagement", "know", "do", "context", "clarity", "coherence", "signal", "density"),
+    *("state", "change", "completion", "impact", "uncertainty"),
+)
+
+Vectors = tuple[tuple[str, float], ...] | None
+"""Sorted (name, value) pairs; None where they cannot be told from the arguments."""
+
+READS = frozenset({"epistemics_list", "checkpoint_load", "assess_state", SNAPSHOT})
+
+ASSESSMENTS = {
+    "submit_preflight_assessment": "PREFLIGHT",
+    "submit_check_assessment": "CHECK",
+    "submit_postflight_assessment": "POSTFLIGHT",
+}
+
+PRIORITY = ("PREFLIGHT", "CHECK", "ACT", "POSTFLIGHT")
+"""Of several checkpoints of the highest round, `checkpoint_load` answers the last of these."""
+
+OLDEST_ROUND_SEEN = 10
+"""`checkpoint_load` looks no further than this round."""
+
+RISKY = 0.5
+"""A CHECK more uncertain than this makes a checkpoint of itself by a second process."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reflex:
+    """One row. `token` is the writing call's, "" where none can be told. `assessed` is false
+    for checkpoints and automatic closes, `noted` for automatic closes only."""
+
+    phase: str
+    round: int
+    token: str = ""
+    vectors: Vectors = ()
+    assessed: bool = True
+    noted: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """Input of a call that appends. `row` is (position among the session's rows, round) of the
+    row that carries the call's token: None where the snapshot has none, (-1, -1) where there
+    is no snapshot or no token to find it by. Rows are neither deleted nor moved, so a row's
+    position is how many rows were there when it was appended; knowing it beforehand spares
+    the search orders that the snapshot refutes anyway.
+
+    `exists` says whether there is a session of that id, `phase` is that of a checkpoint.
+    """
+
+    token: str = ""
+    vectors: Vectors = ()
+    row: tuple[int, int] | None = (-1, -1)
+    exists: bool = True
+    phase: str = ""
+    elsewhere: bool = False
+    """The answer names another session: the caller's own transaction was open there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """Output of `checkpoint_load` that found something."""
+
+    phase: str
+    round: int
+    token: str
+    vectors: Vectors
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """Output of `epistemics_list`: (phase, token) → times, as sorted pairs. The list is in
+    order of the clocks of the writing processes, which is not the order of commits."""
+
+    rows: tuple[tuple[tuple[str, str], int], ...]
+
+
+State = tuple[Reflex, ...]
+
+
+@dataclass(frozen=True)
+class Reflexes(Quirky):
+    """State: the session's rows in order of commit.
+
+    Outputs of calls that append: the round that CHECK and `checkpoint_create` tell, else OK
+    (also of a `session_create` that closed this session); of `epistemics_list`: `Listed`; of
+    `checkpoint_load`: `Loaded`, or OK where it found nothing; of `assess_state`: the vectors;
+    of a snapshot: the rows.
+
+    Quirks:
+    ``checkpoint-counts-as-round``: rounds are counted over checkpoints too (trigger: the
+    session has a checkpoint row of that phase);
+    ``auto-close-round``: an automatic close is always round 1 (trigger: the session has a
+    POSTFLIGHT row);
+    ``postflight-redirected``: POSTFLIGHT goes to the session of the caller's own last PREFLIGHT
+    and not to the one it names (trigger: they differ);
+    ``ghost-session``: assessments and checkpoints of a session that does not exist are accepted
+    (trigger: there is none).
+    """
+
+    name: str = "reflexes"
+    known_quirks: frozenset[str] = frozenset(
+        {
+            "checkpoint-counts-as-round",
+            "auto-close-round",
+            "postflight-redirected",
+            "ghost-session",
+        }
+    )
+
+    def initial(self) -> State:
+        return ()
+
+    def step(self, state: State, op: Op) -> Sequence[State] | Reject:
+        if op.name in READS:
+            reject = self._read(state, op)
+            return reject if reject is not None else (state,)
+        assert isinstance(op.input, Entry)
+        if isinstance(op.output, Refusal):
+            return self._refusal(state, op.input, op.output)
+        ghost = not op.input.exists and op.name != "session_create"
+        if ghost and "ghost-session" not in self.quirks:
+            return Reject("no-session-not-found", "refused: no such session", "success")
+        if op.input.elsewhere:
+            if "postflight-redirected" not in self.quirks:
+                return Reject("session_id", "the session named", "another session")
+            return (state,)
+        return self._append(state, op, op.input)
+
+    def _append(self, state: State, op: Op, entry: Entry) -> Sequence[State] | Reject:
+        if entry.row is None and op.name != "session_create":
+            return Reject("rows", "a row of this call", "none")
+        if op.name == "session_create":
+            return self._closed(state, entry)
+        phase = entry.phase or ASSESSMENTS[op.name]
+        rounds = {1} if entry.phase else self._rounds(state, phase)
+        said = {r for r in (op.output, entry.row[1] if entry.row else -1) if isinstance(r, int)}
+        for seen in said - {-1}:
+            if seen not in rounds:
+                return Reject("round", sorted(rounds)[0], seen)
+            rounds = {seen}
+        if entry.row is not None and entry.row[0] not in (-1, len(state)):
+            return Reject("order", f"row {entry.row[0] + 1} of the session", len(state) + 1)
+        result = []
+        for n in sorted(rounds):
+            vectors = entry.vectors if not entry.phase else (state[-1].vectors if state else ())
+            new = (*state, Reflex(phase, n, entry.token, vectors, assessed=not entry.phase))
+            if phase == "CHECK" and not entry.phase and _uncertain(entry.vectors):
+                # The second process has ten seconds; what becomes of it nobody is told.
+                result.append((*new, Reflex("CHECK", n, "", entry.vectors, assessed=False)))
+            result.append(new)
+        return result
+
+    def _rounds(self, state: State, phase: str) -> set[int]:
+        """The rounds that an assessment may get: the next one, and by a quirk another one."""
+        rows = [r for r in state if r.phase == phase]
+        assessed = [r for r in rows if r.assessed or not r.noted]
+        if phase == "CHECK":
+            due, real = len(assessed) + 1, len(rows) + 1
+        else:
+            due = max((r.round for r in assessed), default=0) + 1
+            real = max((r.round for r in rows), default=0) + 1
+        allowed = {due}
+        if len(assessed) != len(rows) and "checkpoint-counts-as-round" in self.quirks:
+            allowed.add(real)
+        return allowed
+
+    def _closed(self, state: State, entry: Entry) -> Sequence[State]:
+        due = max((r.round for r in state if r.phase == "POSTFLIGHT"), default=0) + 1
+        rounds = {due, 1} if "auto-close-round" in self.quirks else {due}
+        recorded: dict[str, float] = {}
+        known = True
+        for row in state:
+            known = known and row.vectors is not None
+            recorded |= dict(row.vectors or ())
+        recorded["completion"] = 1.0
+        vectors = tuple(sorted(recorded.items())) if known else None
+        return [
+            (*state, Reflex("POSTFLIGHT", n, "", vectors, assessed=False, noted=False))
+            for n in sorted(rounds)
+        ]
+
+    def _refusal(self, state: State, entry: Entry, output: Refusal) -> Sequence[State] | Reject:
+        if output.error == "invalid-input" and entry.vectors is None:
+            return (state,)
+        reject = refused(output, "session-not-found", not entry.exists)
+        return reject if reject is not None else (state,)
+
+    def _read(self, state: State, op: Op) -> Reject | None:
+        if op.output is None:
+            return None
+        if op.name == SNAPSHOT:
+            return _differ(state, op.output)
+        if op.name == "epistemics_list":
+            assert isinstance(op.input, Entry)
+            if isinstance(op.output, Refusal) or not op.input.exists:
+                return refused(op.output, "session-not-found", not op.input.exists)
+            due = listing((r.phase, r.token if r.assessed else "") for r in state)
+            return None if op.output == due else Reject("trajectories", due, op.output)
+        if isinstance(op.output, Refusal):
+            return Reject(op.output.error, "success", op.output.error)
+        if op.name == "checkpoint_load":
+            best = _latest(state, op.input.phase if isinstance(op.input, Entry) else "")
+            return _same_checkpoint(best, op.output)
+        vectors = [r.vectors for r in state]
+        if None in vectors or op.output in vectors or (not op.output and not any(vectors)):
+            return None
+        return Reject("vectors", "those of a row of the session", op.output)
+
+    def pure(self, op: Op) -> bool:
+        return op.name in READS or isinstance(op.output, Refusal)
+
+    def describe(self, state: State) -> str:
+        return ", ".join(f"{r.phase} {r.round}" for r in state) or "no rows"
+
+
+def listing(rows: Iterable[tuple[str, str]]) -> Listed:
+    """What `epistemics_list` shows of these (phase, token) pairs."""
+    return Listed(tuple(sorted(Counter(rows).items())))
+
+
+def _uncertain(vectors: Vectors) -> bool:
+    return dict(vectors or ()).get("uncertainty", 0.0) > RISKY
+
+
+def _latest(state: State, phase: str) -> Reflex | None:
+    """The checkpoint that `checkpoint_load` should answer: the last written of the highest
+    round that it looks at, and of those the phase of the highest priority."""
+    best: Reflex | None = None
+    for row in state:
+        if not row.noted or row.round > OLDEST_ROUND_SEEN or (phase and row.phase != phase):
+            continue
+        if best is None or _rank(row) >= _rank(best):
+            best = row
+    return best
+
+
+def _rank(row: Reflex) -> tuple[int, int]:
+    return (row.round, PRIORITY.index(row.phase) if row.phase in PRIORITY else 0)
+
+
+def _same_checkpoint(due: Reflex | None, output: Hashable) -> Reject | None:
+    if due is None or not isinstance(output, Loaded):
+        found, expected = isinstance(output, Loaded), due is not None
+        return None if found == expected else Reject("found", expected, found)
+    for field in ("phase", "round", "token", "vectors"):
+        expected, seen = getattr(due, field), getattr(output, field)
+        if expected is not None and expected != seen:
+            return Reject(field, expected, seen)
+    return None
+
+
+def _differ(state: State, rows: Hashable) -> Reject | None:
+    """Where rows differ from what they should be, by the most telling field."""
+    assert isinstance(rows, tuple)
+    due, seen = Counter(_who(r) for r in state), Counter(_who(r) for r in rows)
+    if due != seen:
+        missing, more = sorted((due - seen).elements()), sorted((seen - due).elements())
+        return Reject("rows", [f"{p} {t}" for p, t in missing], [f"{p} {t}" for p, t in more])
+    for field in ("token", "round", "vectors"):
+        for expected, found in zip(state, rows, strict=True):
+            a, b = getattr(expected, field), getattr(found, field)
+            if a is not None and b is not None and a != b:
+                return Reject("order" if field == "token" else field, a, b)
+    return None
+
+
+def _who(row: Reflex) -> tuple[str, str]:
+    return (row.phase, row.token)

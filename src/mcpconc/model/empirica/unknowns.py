@@ -1,0 +1,179 @@
+"""Unknowns: one row per project and text, open until it is resolved.
+
+Logging a text once more answers the id of the row that is there, also of a resolved one.
+Resolving is repeatable; the last one's words stay.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Hashable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from mcpconc.history import Operation
+from mcpconc.model.base import SNAPSHOT, Op, Partition, Reject
+from mcpconc.model.empirica.common import (
+    NONE,
+    OK,
+    Quirky,
+    Refusal,
+    answer,
+    op,
+    partition,
+    refused,
+    same_text,
+)
+from mcpconc.model.empirica.facts import Facts
+from mcpconc.model.empirica.missing import missing
+
+__all__ = ["Unknown", "Unknowns", "partitions"]
+
+LIST_LIMIT = 30
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """One row."""
+
+    id: str
+    resolved: bool = False
+    resolved_by: str | None = None
+
+
+State = Unknown | None
+
+
+@dataclass(frozen=True)
+class Unknowns(Quirky):
+    """State: the row of one (project, text), if there is one.
+
+    ``unknown_log``: input is the id that the row has if this call makes it ("" where nobody
+    knows), output the id answered. ``unknown_resolve``: input is (id, resolved_by).
+    ``unknown_list``: input is which it asks for (open, resolved, all), output the `Unknown`
+    shown, or OK where the list leaves it out. A snapshot's output is the rows of this text.
+    """
+
+    name: str = "unknown"
+    known_quirks: frozenset[str] = NONE
+
+    def initial(self) -> State:
+        return None
+
+    def step(self, state: State, op: Op) -> Sequence[State] | Reject:
+        if op.name == SNAPSHOT:
+            assert isinstance(op.output, tuple)
+            return _left(state, op.output)
+        if op.name == "unknown_list":
+            reject = _listed(state, op)
+            return reject if reject is not None else (state,)
+        if op.name == "unknown_resolve":
+            return _resolve(state, op)
+        if isinstance(op.output, Refusal):
+            return Reject(op.output.error, "success", op.output.error)
+        if state is None:
+            return (Unknown(str(op.input)) if op.input else None,)
+        if op.output is not None and op.output != state.id:
+            return Reject("unknown_id", state.id, op.output)
+        return (state,)
+
+    def pure(self, op: Op) -> bool:
+        return op.name in ("unknown_list", SNAPSHOT) or isinstance(op.output, Refusal)
+
+    def describe(self, state: State) -> str:
+        if state is None:
+            return "no row"
+        return f"resolved by {state.resolved_by!r}" if state.resolved else "open"
+
+
+def _resolve(state: State, op: Op) -> Sequence[State] | Reject:
+    assert isinstance(op.input, tuple)
+    id, by = op.input
+    found = state is not None and state.id == id
+    reject = refused(op.output, "unknown-not-found", not found)
+    if reject is not None:
+        return reject
+    if not found:
+        return (state,)
+    assert state is not None
+    return (replace(state, resolved=True, resolved_by=by),)
+
+
+def _listed(state: State, op: Op) -> Reject | None:
+    if op.output is None:
+        return None
+    if isinstance(op.output, Refusal):
+        return Reject(op.output.error, "success", op.output.error)
+    asked = {"open": (False,), "resolved": (True,), "all": (False, True)}[str(op.input)]
+    due = state if state is not None and state.resolved in asked else OK
+    if due == op.output:
+        return None
+    if isinstance(due, Unknown) and isinstance(op.output, Unknown):
+        for name in ("id", "resolved", "resolved_by"):
+            if getattr(due, name) != getattr(op.output, name):
+                return Reject(f"unknowns.{name}", getattr(due, name), getattr(op.output, name))
+    return Reject("unknowns", due, op.output)
+
+
+def _left(state: State, rows: tuple[Unknown, ...]) -> Sequence[State] | Reject:
+    if len(rows) != (state is not None):
+        return Reject("rows", int(state is not None), len(rows))
+    for row in rows:
+        for name in ("id", "resolved", "resolved_by"):
+            expected, seen = getattr(state, name), getattr(row, name)
+            if expected != seen:
+                return Reject(name, expected, seen)
+    return (state,)
+
+
+def partitions(known: Facts) -> Iterator[Partition]:
+    """One per (project, normalised text), and one per id that nothing has."""
+    ops: dict[tuple[str, str], list[Op]] = defaultdict(list)
+    projected: dict[tuple[str, str], set[str]] = defaultdict(set)
+    for o in known.of("unknown_log"):
+        id = known.id(o, "unknown_id", "project_unknowns")
+        if id in known.key_of_unknown:
+            ops[known.key_of_unknown[id]].append(op(o, id, answer(o, id)))
+    nothing: list[tuple[str, Operation]] = []
+    for o in known.of("unknown_resolve"):
+        id = str(o.args.get("unknown_id"))
+        key = known.key_of_unknown.get(id)
+        if key is None:
+            nothing.append((id, o))
+        else:
+            ops[key].append(op(o, (id, o.args.get("resolved_by")), answer(o, OK)))
+    for o in known.of("unknown_list"):
+        for key in ops:
+            shown = _list_shows(o, key)
+            if shown is not None:
+                ops[key].append(op(o, _asked(o), answer(o, shown)))
+                projected[key].add(o.tool)
+    rows: dict[tuple[str, str], list[Unknown]] = defaultdict(list)
+    for row in known.rows("project_unknowns"):
+        key = (str(row["project_id"]), same_text(row["unknown"]))
+        rows[key].append(
+            Unknown(str(row["id"]), bool(row.get("is_resolved")), row.get("resolved_by"))
+        )
+    for key in ops:
+        left = tuple(rows[key]) if known.snapshot is not None else None
+        yield partition("unknown", key[1], Unknowns(), ops[key], left, projected[key])
+    yield from missing("unknown", "unknown-not-found", nothing)
+
+
+def _asked(o: Operation) -> str:
+    if o.args.get("all"):
+        return "all"
+    return "resolved" if o.args.get("resolved") else "open"
+
+
+def _list_shows(o: Operation, key: tuple[str, str]) -> Hashable | None:
+    """What a list says of an unknown: None where it says nothing."""
+    if not o.succeeded or o.args.get("subject"):
+        return None
+    if (o.data.get("filters") or {}).get("project_id") != key[0]:
+        return None
+    shown = o.data.get("unknowns") or ()
+    for row in shown:
+        if same_text(row.get("unknown", "")) == key[1]:
+            return Unknown(str(row["id"]), bool(row.get("is_resolved")), row.get("resolved_by"))
+    limit = o.args.get("limit", LIST_LIMIT)
+    return None if 0 <= limit <= len(shown) else OK

@@ -1,0 +1,45 @@
+"""The oracles, in the order in which they judge and are listed.
+
+Cheap and direct ones come first. A finding of one is often seen by another, too (a lost row is
+a missing footprint and a history without explanation): each is told, with its own fingerprint.
+"""
+
+from __future__ import annotations
+
+from mcpconc.oracle import (
+    effects,
+    footprint,
+    integrity,
+    isolation,
+    linearizability,
+    order,
+    protocol,
+)
+from mcpconc.oracle.base import Oracle
+
+__all__ = ["ORACLES", "describe"]
+
+ORACLES: tuple[tuple[str, Oracle], ...] = (
+    ("protocol", protocol.protocol),
+    ("effects", effects.effects),
+    ("footprint", footprint.footprint),
+    ("linearizability", linearizability.linearizability),
+    ("order", order.order),
+    ("isolation", isolation.isolation),
+    ("integrity", integrity.integrity),
+)
+
+_WHAT = {
+    "protocol": "one well-formed answer to each request, nothing else on the wire",
+    "effects": "acknowledged writes are there once, whole, under their owner; nothing else is",
+    "footprint": "each call leaves all changes that it makes when alone; nobody makes others",
+    "linearizability": "some sequential order explains all answers and the state left",
+    "order": "real time, commit order and shown order agree; lists that only grow only grow",
+    "isolation": "nothing private to one agent shows at another",
+    "integrity": "built-in checks, schema, JSON and copies of one fact are sound",
+}
+
+
+def describe() -> tuple[tuple[str, str], ...]:
+    """(name, what it checks in one line) of each oracle, in order."""
+    return tuple((name, _WHAT[name]) for name, _ in ORACLES)

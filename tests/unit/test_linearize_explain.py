@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import pytest
 
 from mcpconc.linearize.explain import Explanation, explain, show
 from mcpconc.linearize.search import check
-from mcpconc.model.base import SNAPSHOT, Model, Op, Partition
+from mcpconc.model.base import SNAPSHOT, Model, Op, Partition, Reject
 from mcpconc.model.log import AppendLog
 from mcpconc.model.register import Register
 
@@ -139,16 +140,34 @@ def test_ids_change_nothing(ids: tuple[str, str]) -> None:
     assert told.pair == ids
 
 
-def test_the_field_does_not_depend_on_which_call_returns_first() -> None:
-    a, b = op("a", 0, "append", "x", 1, 0, 2), op("b", 1, "cas", (1, 2), True, 1, 3)
+@dataclass(frozen=True)
+class OneWinner(Register):
+    """Whoever comes second is refused, and the field is named after him."""
 
-    class Both(AppendLog):
-        def step(self, state, op):  # type: ignore[no-untyped-def]
-            return Register().step(0, op) if op.name == "cas" else super().step(state, op)
+    def step(self, state: object, op: Op) -> Sequence[object] | Reject:
+        return (1,) if state == 0 else Reject(op.name, "refused", "done")
 
-    first = why(Both(), a, b).field
-    second = why(Both(), replace(a, returned=3), replace(b, returned=2)).field
-    assert first == second == "position"
+
+@pytest.mark.parametrize(("a_returns", "b_returns"), [(2, 3), (3, 2)])
+def test_the_field_does_not_depend_on_which_call_returns_first(
+    a_returns: int, b_returns: int
+) -> None:
+    told = why(
+        OneWinner(),
+        op("a", 0, "first", None, True, 0, a_returns),
+        op("b", 1, "second", None, True, 1, b_returns),
+    )
+    assert told.field == "first"
+
+
+def test_the_call_that_is_stuck_is_one_of_the_pair() -> None:
+    told = why(
+        Register(),
+        op("a", 0, "cas", (9, 1), True, 0, 9),
+        op("b", 1, "write", 1, None, 1, 3),
+        op("c", 2, "write", 2, None, 2, 4),
+    )
+    assert told.pair == ("a", "c")
 
 
 def test_there_is_nothing_to_explain_in_what_is_explained() -> None:

@@ -22,29 +22,27 @@ MANY = settings(max_examples=400, deadline=None)
 
 @dataclass(frozen=True, slots=True)
 class Bag:
-    """A branching toy: `draw` takes out any one member, `put` adds one, `count` is pure."""
+    """A branching toy: `draw` takes out any one member and does not say which."""
 
     name: str = "bag"
     quirks: frozenset[str] = frozenset()
     known_quirks: frozenset[str] = frozenset()
 
     def initial(self) -> tuple[int, ...]:
-        return (0, 1)
+        return (0, 1, 2)
 
     def step(self, state: tuple[int, ...], op: Op) -> Sequence[tuple[int, ...]] | Reject:
-        if op.name == "count":
-            if op.output in (None, len(state)):
-                return (state,)
-            return Reject("size", len(state), op.output)
+        if op.name == "has":
+            has = op.input in state
+            return (state,) if op.output in (None, has) else Reject("has", has, op.output)
         if op.name == "put":
             return (tuple(sorted((*state, op.input))),)
-        drawn = [i for i in range(len(state)) if op.output in (None, state[i])]
-        if not drawn:
-            return Reject("drawn", state, op.output)
-        return [state[:i] + state[i + 1 :] for i in drawn]
+        if op.output not in (None, bool(state)):
+            return Reject("drawn", bool(state), op.output)
+        return [state[:i] + state[i + 1 :] for i in range(len(state))] or [state]
 
     def pure(self, op: Op) -> bool:
-        return op.name == "count"
+        return op.name == "has" or (op.name == "draw" and op.output is False)
 
     def excusing(self, quirks: frozenset[str]) -> Bag:
         return self
@@ -69,9 +67,9 @@ CALLS = {
         st.tuples(st.just("append"), VALUES, VALUES),
     ),
     "bag": st.one_of(
-        st.tuples(st.just("draw"), st.none(), VALUES),
+        st.tuples(st.just("draw"), st.none(), st.booleans()),
         st.tuples(st.just("put"), VALUES, st.just(True)),
-        st.tuples(st.just("count"), st.none(), st.integers(0, 3)),
+        st.tuples(st.just("has"), VALUES, st.booleans()),
     ),
 }
 MODELS: dict[str, Model] = {
@@ -243,6 +241,13 @@ def test_a_state_reached_by_spending_much_does_not_hide_the_way_that_spends_litt
     zero = op("z", "write", 0, None, 4, 5)
     reads = [op(f"r{i}", "read", None, v, 2 + 4 * i, 3 + 4 * i) for i, v in enumerate(answers)]
     assert check(register(*lost, zero, *reads)).verdict is Verdict.OK
+
+
+def test_every_branch_is_followed() -> None:
+    draws = tuple(op(f"d{i}", "draw", None, True, i, i) for i in range(2))
+    for left in range(3):
+        has = [op(f"h{v}", "has", v, v == left, 5, 6) for v in range(3)]
+        assert check(Partition("bag", "it", Bag(), (*draws, *has))).verdict is Verdict.OK
 
 
 def test_a_snapshot_is_a_read_after_all_that_was_answered() -> None:

@@ -253,7 +253,7 @@ def find(name: str, roots: Sequence[Path]) -> Path:
     :raises TraceError: if there is none, or more than one.
     """
     path = Path(name)
-    if path.exists() or len(path.parts) > 1:
+    if path.exists() or os.sep in name:
         return path
     traces = [
         entry

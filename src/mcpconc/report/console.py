@@ -31,7 +31,7 @@ from mcpconc.report.tally import Tally, block, line
 from mcpconc.report.wording import clip
 from mcpconc.trace import Trace, load
 
-__all__ = ["Console", "Paint"]
+__all__ = ["Console", "Paint", "tell"]
 
 REFRESH = 0.5
 """Seconds between two drawings of the block."""
@@ -61,6 +61,7 @@ class Paint:
 class Console:
     """Consumes events. Use it as a context, and as the `Emit` inside.
 
+    :param paint: colours for `err`; `ink` those for `out`, the same if it is not given.
     :param quiet: no status, only reports and the summary.
     """
 
@@ -71,6 +72,7 @@ class Console:
         *,
         tty: bool,
         paint: Paint,
+        ink: Paint | None = None,
         width: int = 100,
         quiet: bool = False,
         now: Callable[[], float] = time.monotonic,
@@ -79,6 +81,7 @@ class Console:
         self._out, self._err = out, err
         self._tty, self._quiet = tty, quiet
         self._paint = paint
+        self._ink = ink or paint
         self._width = width
         self._now = now
         self._began = now()
@@ -138,7 +141,7 @@ class Console:
                 self._draw(now)
             elif force or now - self._last >= PLAIN:
                 self._last = now
-                _write(self._err, line(self.tally, now) + "\n")
+                tell(self._err, line(self.tally, now) + "\n")
 
     def _tick_on(self) -> None:
         while not self._closed.wait(REFRESH):
@@ -162,7 +165,7 @@ class Console:
             self._say(f"mcpconc: {error}")
             return
         text = finding_report(trace, event.path, width=self._width)
-        self._print(self._paint.report(text) + "\n")
+        self._print(self._ink.report(text) + "\n")
 
     def _finished(self, event: CampaignFinished) -> None:
         silent = [k for k in event.kept if k.path and str(k.path) not in self._reported]
@@ -175,22 +178,22 @@ class Console:
         """A line on standard error that stays."""
         if not self._quiet:
             self._erase()
-            _write(self._err, clip(text, self._width) + "\n")
+            tell(self._err, clip(text, self._width) + "\n")
 
     def _print(self, text: str) -> None:
         self._erase()
-        _write(self._out, text)
+        tell(self._out, text)
 
     def _draw(self, now: float) -> None:
         lines = [_clipped(text, self._width - 1) for text in block(self.tally, now)]
         lines[0] = self._paint("1", lines[0])
         self._erase()
-        _write(self._err, "".join(f"{text}\n" for text in lines))
+        tell(self._err, "".join(f"{text}\n" for text in lines))
         self._drawn = len(lines)
 
     def _erase(self) -> None:
         if self._drawn:
-            _write(self._err, f"\x1b[{self._drawn}A\r\x1b[J")
+            tell(self._err, f"\x1b[{self._drawn}A\r\x1b[J")
             self._drawn = 0
 
 
@@ -205,7 +208,7 @@ def _tried(event: ReplayTried) -> str:
     return f"try {event.n} of {event.of}: {said[event.reproduced]}"
 
 
-def _write(stream: TextIO, text: str) -> None:
+def tell(stream: TextIO, text: str) -> None:
     """A reader who went away must not end a campaign: its findings are on disk anyway."""
     try:
         stream.write(text)

@@ -1,0 +1,359 @@
+"""The command line: what may be asked, and how every ending becomes one line and one code."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import sys
+import tempfile
+import traceback
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from mcpconc import __version__
+from mcpconc.errors import Exit, McpconcError, UsageError
+
+__all__ = ["main"]
+
+DESCRIPTION = """\
+Find, replay, minimise and explain concurrency bugs in MCP servers that keep state in SQLite.
+"""
+
+EXITS = """\
+exit codes:
+  0 passed   1 violation   2 inconclusive   3 target unusable   4 usage or file error
+  70 a bug in mcpconc      130 interrupted (reports are still written)
+"""
+
+EXAMPLES = {
+    "": """\
+examples:
+  mcpconc fuzz --max-time 5m          five agents against the tested Empirica
+  mcpconc show lost-task              the picture of what was found
+  mcpconc replay lost-task --times 10 how often does it come back?
+  mcpconc check traces/*              judge saved runs again, without a server
+""",
+    "fuzz": """\
+A program is written by a Hypothesis state machine, run by several agents at once, and judged by
+oracles; the main one asks whether any sequential order of the calls explains all answers and the
+database that is left. Each distinct finding is minimised, labelled (race, cross-agent,
+sequential) and kept as a trace in OUT/traces. Ctrl-C stops cleanly and keeps what was found.
+
+examples:
+  mcpconc fuzz --max-time 5m
+  mcpconc fuzz --runs 20 --agents 3 --scheduler convoy --seed 1
+  mcpconc fuzz --target empirica==1.13.0 --identity isolated
+  mcpconc fuzz --target server.toml --machine mypackage.machines:Mine
+""",
+    "replay": """\
+Answers REPRODUCED k/n (each try showed the recorded finding), FLAKY k/n (some did), FIXED 0/n, or
+ERROR. Exit 1 where it came back at all, 0 where it is fixed, 2 or 3 on an error.
+
+examples:
+  mcpconc replay lost-task --times 10
+  mcpconc replay traces/* --target empirica@../empirica
+""",
+    "check": """\
+Reads what the trace holds (program, history, state before and after) and asks the oracles again:
+no server, no network. SAME or DIFFERENT says whether verdict and findings are the recorded ones,
+PARTIAL that the run was cut off. Exit 1 where there is a violation, recorded or not; 2 where an
+oracle cannot decide or a recorded finding is not found any more; 0 where there is nothing.
+
+examples:
+  mcpconc check traces/*
+  mcpconc check out/work/run-isolated-00007      the history of a run that was killed
+""",
+    "shrink": """\
+Goes on minimising: fewer lanes, fewer calls, less concurrency. The trace is replaced by the
+smaller one, or left as it is.
+
+examples:
+  mcpconc shrink lost-task --max-time 2m
+""",
+    "show": """\
+Lanes from left to right, time from top to bottom; one row per event, so brackets that overlap
+are calls that overlapped. g1, s1, t1 are ids, #2.0 is a text that call 2.0 sent.
+
+examples:
+  mcpconc show lost-task
+  mcpconc show lost-task --json | jq .findings
+""",
+    "doctor": """\
+Is the target installed, does it start, which tools does it have, does a sequential probe behave
+as the model says, and what does the model not read?
+
+examples:
+  mcpconc doctor
+  mcpconc doctor --target empirica@../empirica
+""",
+    "list": """\
+examples:
+  mcpconc list
+  mcpconc list --json | jq .oracles
+""",
+}
+
+
+class Parser(argparse.ArgumentParser):
+    """Errors are ours to report, with our exit code."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{message}; see `{self.prog} --help`")
+
+
+def parser() -> Parser:
+    root = Parser(
+        prog="mcpconc",
+        description=DESCRIPTION,
+        epilog=EXAMPLES[""] + "\n" + EXITS,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    root.add_argument("--version", action="version", version=f"mcpconc {__version__}")
+    _common(root, root=True)
+    verbs = root.add_subparsers(dest="verb", metavar="VERB", parser_class=Parser)
+
+    def verb(name: str, help: str) -> argparse.ArgumentParser:
+        sub = verbs.add_parser(
+            name,
+            help=help,
+            description=help[0].upper() + help[1:] + ".",
+            epilog=EXAMPLES[name] + "\n" + EXITS,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        _common(sub)
+        return sub
+
+    _fuzz(verb("fuzz", "search for violations under a budget"))
+
+    replay = verb("replay", "run saved traces again and say how often they fail")
+    _traces(replay, several=True)
+    replay.add_argument("--times", type=_positive, default=5, metavar="K", help="tries (5)")
+    replay.add_argument("--target", default="", metavar="SPEC", help="another target than its own")
+    _out(replay)
+
+    _traces(verb("check", "judge saved traces again, without a server"), several=True)
+
+    shrink = verb("shrink", "spend more time on making a trace smaller")
+    _traces(shrink)
+    shrink.add_argument(
+        "--max-time", type=_seconds, default=300.0, metavar="TIME", help="at most this long (5m)"
+    )
+    shrink.add_argument("--target", default="", metavar="SPEC", help="another target than its own")
+    _out(shrink)
+
+    _traces(verb("show", "draw a trace, with reason and evidence"))
+
+    doctor = verb("doctor", "say whether a target can be fuzzed")
+    _target(doctor)
+    _out(doctor)
+
+    verb("list", "list oracles, schedulers, identity modes, machines, tools, targets, traces")
+    return root
+
+
+def _common(to: argparse.ArgumentParser, *, root: bool = False) -> None:
+    """Flags that may stand before or after the verb: only the root has defaults."""
+
+    def default(value: Any) -> Any:
+        return value if root else argparse.SUPPRESS
+
+    group = to.add_argument_group("output")
+    group.add_argument(
+        "--json",
+        action="store_true",
+        default=default(False),
+        help="one JSON document on standard output and nothing else",
+    )
+    group.add_argument(
+        "-v", "--verbose", action="count", default=default(0), help="log every program as well"
+    )
+    group.add_argument(
+        "-q", "--quiet", action="store_true", default=default(False), help="no status, only results"
+    )
+    group.add_argument(
+        "--no-color", action="store_true", default=default(False), help="no colours (or NO_COLOR=1)"
+    )
+
+
+def _fuzz(to: argparse.ArgumentParser) -> None:
+    _target(to)
+    _out(to)
+    to.add_argument("--agents", type=_positive, default=5, metavar="N", help="MCP sessions (5)")
+    to.add_argument(
+        "--max-time",
+        type=_seconds,
+        metavar="TIME",
+        help="stop after 90s, 5m, 1h30m (5m where --runs is not given either)",
+    )
+    to.add_argument("--runs", type=_positive, metavar="N", help="stop after so many programs")
+    to.add_argument("--seed", type=int, metavar="N", help="of programs and schedules (random)")
+    to.add_argument(
+        "--identity",
+        action="append",
+        type=_names,
+        metavar="MODE[,MODE]",
+        help="how agents are told apart; worlds take turns (isolated,explicit)",
+    )
+    to.add_argument(
+        "--inflight", type=_positive, default=1, metavar="N", help="unanswered calls per agent (1)"
+    )
+    to.add_argument(
+        "--scheduler",
+        default="mixed",
+        metavar="NAME",
+        help="free, barrier, convoy or mixed (mixed)",
+    )
+    to.add_argument(
+        "--calls", type=_positive, default=12, metavar="N", help="about how many per program (12)"
+    )
+    to.add_argument(
+        "--share",
+        type=_probability,
+        default=0.7,
+        metavar="P",
+        help="probability that agents work on common objects (0.7)",
+    )
+    to.add_argument(
+        "--machine",
+        default="",
+        metavar="MODULE:CLASS",
+        help="state machine that writes the programs (mcpconc.strategies:CascadeMachine)",
+    )
+    to.add_argument("--no-shrink", action="store_true", help="keep findings as they were met")
+
+
+def _target(to: argparse.ArgumentParser) -> None:
+    to.add_argument(
+        "--target",
+        default="empirica",
+        metavar="SPEC",
+        help="empirica, empirica==X.Y.Z, empirica@PATH, or PATH.toml (empirica)",
+    )
+
+
+def _out(to: argparse.ArgumentParser) -> None:
+    to.add_argument(
+        "--out", type=Path, default=Path("out"), metavar="DIR", help="traces, log, work (out)"
+    )
+
+
+def _traces(to: argparse.ArgumentParser, *, several: bool = False) -> None:
+    about = "a trace: its directory, or the beginning of its name in ./traces or ./out/traces"
+    if several:
+        to.add_argument("trace", nargs="+", metavar="PATH|ID", help=about)
+    else:
+        to.add_argument("trace", metavar="PATH|ID", help=about)
+
+
+def _positive(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 on")
+    return int(text)
+
+
+def _probability(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to 1")
+    return value
+
+
+def _seconds(text: str) -> float:
+    """``90``, ``90s``, ``5m``, ``1h30m``"""
+    total, digits = 0.0, ""
+    for character in text + ("" if text[-1:].isalpha() else "s"):
+        if character.isdigit() or character == ".":
+            digits += character
+            continue
+        try:
+            total += float(digits) * {"s": 1, "m": 60, "h": 3600}[character]
+        except (ValueError, KeyError):
+            raise argparse.ArgumentTypeError(
+                f"{text!r} is not a time such as 90s, 5m or 1h30m"
+            ) from None
+        digits = ""
+    if total <= 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is no time at all")
+    return total
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one verb.
+
+    :return: the exit code (`errors.Exit`), whatever happens.
+    """
+    words = list(sys.argv[1:] if argv is None else argv)
+    args = argparse.Namespace(json="--json" in words, out=None)
+    try:
+        args = parser().parse_args(words, args)
+        if not args.verb:
+            raise UsageError("nothing to do; see `mcpconc --help`")
+        # Hypothesis, mcp and anyio take a second to import; --help does not need them.
+        from mcpconc import verbs
+
+        code = int(verbs.VERBS[args.verb](args))
+    except SystemExit as exit:  # --help and --version
+        code = exit.code if isinstance(exit.code, int) else Exit.USAGE
+    except BaseException as error:
+        code = _failed(error, args)
+    return code
+
+
+def _failed(error: BaseException, args: argparse.Namespace) -> int:
+    """Say in one line what went wrong; the exit code."""
+    leaves = list(_leaves(error))
+    ours = [leaf for leaf in leaves if isinstance(leaf, McpconcError) and leaf.exit != Exit.BUG]
+    if any(isinstance(leaf, KeyboardInterrupt) for leaf in leaves):
+        return _say(Exit.INTERRUPTED, "interrupted", args)
+    if ours and len(ours) == len(leaves):
+        return _say(ours[0].exit, str(ours[0]), args)
+    file = _keep(error, args.out)
+    what = " ".join(f"{type(leaves[0]).__name__}: {leaves[0]}".split())
+    return _say(Exit.BUG, f"this is a bug in mcpconc: {what[:200]}; details in {file}", args)
+
+
+def _leaves(error: BaseException) -> Iterator[BaseException]:
+    """The errors in an exception group, however deep."""
+    if isinstance(error, BaseExceptionGroup):
+        for inner in error.exceptions:
+            yield from _leaves(inner)
+    else:
+        yield error
+
+
+def _say(code: Exit, message: str, args: argparse.Namespace) -> int:
+    line = " ".join(message.split())
+    if args.json:
+        from mcpconc.jsontext import compact
+
+        envelope = {"code": code.name.lower(), "exit": int(code), "message": line}
+        line = compact({"error": envelope})
+    else:
+        line = f"mcpconc: {line}"
+    with contextlib.suppress(OSError):
+        print(line, file=sys.stderr, flush=True)
+    return int(code)
+
+
+def _keep(error: BaseException, out: Path | None) -> Path:
+    """The traceback in a file: a terminal is no place for it."""
+    text = "".join(traceback.format_exception(error))
+    for directory in (out, Path(tempfile.gettempdir())):
+        if directory is None:
+            continue
+        file = directory / f"mcpconc-bug-{os.getpid()}.txt"
+        try:
+            file.write_text(f"mcpconc {__version__}\n{' '.join(sys.argv)}\n\n{text}")
+        except OSError:
+            continue
+        return file
+    return Path("(nowhere to write them)")

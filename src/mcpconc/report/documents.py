@@ -1,0 +1,142 @@
+"""What each verb prints: a text for people, and with ``--json`` one document for programs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from mcpconc.events import CampaignFinished
+from mcpconc.oracle.base import Finding
+from mcpconc.recheck import Checked
+from mcpconc.report.finding import titled
+from mcpconc.trace import Trace
+
+if TYPE_CHECKING:
+    from mcpconc.replay import Replay
+
+__all__ = [
+    "campaign_document",
+    "checked_document",
+    "checked_text",
+    "listing_text",
+    "replay_document",
+    "replay_text",
+    "trace_document",
+]
+
+
+def campaign_document(done: CampaignFinished) -> dict[str, Any]:
+    return {
+        "verdict": done.exit.name.lower(),
+        "exit": int(done.exit),
+        "stop": done.stop,
+        "seed": done.seed,
+        "seconds": round(done.seconds, 3),
+        "programs": done.runs,
+        "calls": done.calls,
+        "overlap": {"mean": round(done.overlap, 3), "max": done.overlap_max},
+        "undecided": done.unknown,
+        "infra": done.infra,
+        "never_succeeded": list(done.never),
+        "never_called": list(done.unused),
+        "out": str(done.out),
+        "findings": [
+            {
+                **kept.finding.to_json(),
+                "trace": str(kept.path) if kept.path else None,
+                "times": kept.times,
+                "from_calls": kept.from_calls,
+                "to_calls": kept.to_calls,
+            }
+            for kept in done.kept
+        ],
+    }
+
+
+def trace_document(trace: Trace) -> dict[str, Any]:
+    return {
+        **trace.to_json(),
+        "path": str(trace.path) if trace.path else None,
+        "complete": trace.complete,
+        "history": [event.to_json() for event in trace.history.events],
+    }
+
+
+def checked_document(checked: Checked) -> dict[str, Any]:
+    trace = checked.trace
+    return {
+        "trace": str(trace.path),
+        "status": checked.status,
+        "recorded": trace.verdict.name.lower(),
+        "verdict": checked.judgement.verdict.name.lower(),
+        "exit": int(checked.exit),
+        "events": len(trace.history.events),
+        "findings": [finding.to_json() for finding in checked.judgement.findings],
+        "gone": [finding.to_json() for finding in checked.gone],
+        "new": [finding.to_json() for finding in checked.new],
+        "undecided": list(checked.judgement.unknown),
+    }
+
+
+def checked_text(checked: Checked) -> str:
+    return "\n".join(_checked(checked)) + "\n"
+
+
+def _checked(checked: Checked) -> Iterator[str]:
+    trace = checked.trace
+    verdict = checked.judgement.verdict.name.lower()
+    recorded = (
+        "" if verdict == trace.verdict.name.lower() else f", was {trace.verdict.name}".lower()
+    )
+    if not trace.complete:
+        recorded = f", judged on the {len(trace.history.events)} events before it was cut off"
+    yield f"{checked.status:9} {verdict}{recorded}  {trace.path}"
+    labels = {finding.fingerprint.head(): finding for finding in trace.findings}
+    for finding in _distinct(checked.judgement.findings):
+        head = finding.fingerprint.head()
+        if head in labels:
+            yield f"  ✗ {_line(labels[head])}  ({labels[head].label.value})"
+        elif trace.complete:
+            yield f"  + {_line(finding)}  (not recorded)"
+        else:
+            yield f"  ✗ {_line(finding)}"
+    for finding in checked.gone:
+        yield f"  - {_line(finding)}  (recorded, not found now)"
+    for line in checked.judgement.unknown:
+        yield f"  ? {line}"
+
+
+def _distinct(findings: Sequence[Finding]) -> list[Finding]:
+    return list({finding.fingerprint.head(): finding for finding in findings}.values())
+
+
+def _line(finding: Finding) -> str:
+    return f"{finding.fingerprint.oracle}: {titled(finding.fingerprint)}"
+
+
+def replay_document(replay: Replay) -> dict[str, Any]:
+    return {
+        "trace": str(replay.trace),
+        "status": replay.status.value,
+        "reproduced": replay.reproduced,
+        "tried": replay.tried,
+        "others": list(replay.others),
+        "error": replay.error or None,
+    }
+
+
+def replay_text(replay: Replay) -> str:
+    text = f"{replay.status.value} {replay.reproduced}/{replay.tried}  {replay.trace}\n"
+    text += f"  {replay.error}\n" if replay.error else ""
+    text += "".join(f"  + {other}  (not what this trace was kept for)\n" for other in replay.others)
+    return text
+
+
+def listing_text(listing: Mapping[str, Sequence[Mapping[str, str]]]) -> str:
+    """Sections of name and one line each."""
+    parts = []
+    for title, entries in listing.items():
+        width = max((len(entry["name"]) for entry in entries), default=0)
+        lines = [f"  {e['name'].ljust(width)}  {e['about']}".rstrip() for e in entries]
+        parts.append("\n".join([title, *(lines or ["  none"])]))
+    return "\n\n".join(parts) + "\n"

@@ -1,0 +1,86 @@
+"""What there is: oracles, schedulers, identity modes, machines, tools, targets, traces."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from mcpconc import oracle, schedule, strategies
+from mcpconc.errors import McpconcError
+from mcpconc.report.finding import titled
+from mcpconc.strategies import CascadeMachine, ProgramMachine
+from mcpconc.target import FORMS
+from mcpconc.target.base import Identity
+from mcpconc.target.cache import cache_root
+from mcpconc.trace import load
+
+__all__ = ["listing"]
+
+Entry = dict[str, str]
+
+IDENTITIES = {
+    Identity.EXPLICIT: "agents name their session in each call; nothing else tells them apart",
+    Identity.ISOLATED: "each agent is an instance of its own",
+    Identity.SHARED: "all agents have one AI identity",
+    Identity.SAME_INSTANCE: "all agents are one instance",
+}
+
+
+def listing(roots: Sequence[Path]) -> dict[str, list[Entry]]:
+    """Section → entries of name and one line."""
+    return {
+        "oracles": [_entry(name, _module(judge)) for name, judge in oracle.ORACLES],
+        "schedulers": [
+            _entry(name, _module(type(schedule.make(name, 0))))
+            for name in schedule.NAMES
+            if name != schedule.MIXED
+        ]
+        + [_entry(schedule.MIXED, "another one of these for each run, by seed")],
+        "identity modes": [_entry(mode.value, IDENTITIES[mode]) for mode in Identity],
+        "machines": [_entry(name, machine) for name, machine in _machines()],
+        "tools": [_entry(tool, "CascadeMachine") for tool in sorted(CascadeMachine.tools)],
+        "targets": [_entry("SPEC", FORMS), *_cached()],
+        "traces": list(_traces(roots)),
+    }
+
+
+def _entry(name: str, about: Any) -> Entry:
+    if not isinstance(about, str):
+        about = (inspect.getdoc(about) or "").split("\n\n")[0]
+    return {"name": name, "about": " ".join(about.split())}
+
+
+def _module(of: Any) -> Any:
+    """The module that defines it: there, not at the function, stands what it is for."""
+    return sys.modules.get(getattr(of, "__module__", ""), of)
+
+
+def _machines() -> Iterator[tuple[str, Any]]:
+    for name in strategies.__all__:
+        machine = getattr(strategies, name)
+        if inspect.isclass(machine) and issubclass(machine, ProgramMachine):
+            yield f"{strategies.__name__}:{name}", machine
+
+
+def _cached() -> Iterator[Entry]:
+    folder = cache_root() / "targets"
+    for entry in sorted(folder.iterdir()) if folder.is_dir() else ():
+        if entry.is_dir():
+            yield _entry(entry.name, f"installed in {entry}")
+
+
+def _traces(roots: Sequence[Path]) -> Iterator[Entry]:
+    for root in roots:
+        for entry in sorted(root.iterdir()) if root.is_dir() else ():
+            if not (entry / "trace.json").is_file():
+                continue
+            try:
+                trace = load(entry)
+            except McpconcError as error:
+                yield _entry(str(entry), f"unreadable: {error}")
+                continue
+            what = titled(trace.finding.fingerprint) if trace.finding else "no finding"
+            yield _entry(str(entry), f"{trace.label.value}: {what}")

@@ -89,12 +89,12 @@ def test_change_that_a_call_makes_for_another_owner() -> None:
     assert judge(change, known=known).verdict is Verdict.VIOLATION
 
 
-def test_unknown_footprint_excuses_its_owner_only() -> None:
+def test_unknown_footprint_excuses_every_surplus_and_no_lack() -> None:
     lines = ("1> odd", "1< ok", "2> write", "2< ok")
-    excused = {("rows:db.things", "owner1"): 5, ("rows:db.things", "owner2"): 1}
-    assert judge(excused, *lines).verdict is Verdict.OK
-    blamed = {("rows:db.things", "owner2"): 5}
-    assert heads(judge(blamed, *lines)) == [("unclaimed", "rows:db.things", "")]
+    surplus = {("rows:db.things", "owner1"): 5, ("rows:db.things", "owner2"): 1}
+    assert judge(surplus, *lines).verdict is Verdict.OK
+    lack = {("rows:db.others", "owner1"): 5}
+    assert heads(judge(lack, *lines)) == [("missing", "rows:db.things", "")]
 
 
 def test_calls_without_a_known_footprint_are_listed() -> None:

@@ -45,8 +45,8 @@ class _Claims:
 def footprint(run: Run) -> Result:
     """Judge the differences between template and read-back.
 
-    Calls whose footprint is not known may have changed anything of their owner: for that owner
-    nothing is called unclaimed (`unjudged` lists them).
+    A call whose footprint is not known may have changed anything: in a run with one nothing is
+    called unclaimed (`unjudged` lists such calls).
     """
     if run.spec is None:
         return Result(NAME)
@@ -101,17 +101,15 @@ def _bounds(spec: Spec, op: Operation) -> Footprint | None:
     return Footprint(most(done.changes, refused.changes), most(done.foreign, refused.foreign))
 
 
-def _claims(
-    spec: Spec, operations: Sequence[Operation]
-) -> tuple[dict[str, _Claims], frozenset[str]]:
-    """Claims per change key, and the owners of calls without a known footprint."""
+def _claims(spec: Spec, operations: Sequence[Operation]) -> tuple[dict[str, _Claims], bool]:
+    """Claims per change key, and whether any call has no known footprint."""
     claims: dict[str, _Claims] = {}
-    wild = set()
+    wild = False
     for op in operations:
         owner = spec.owner(op)
         left = _bounds(spec, op)
         if left is None:
-            wild.add(owner)
+            wild = True
             continue
         for key, (least, most) in left.changes.items():
             claim = claims.setdefault(key, _Claims())
@@ -122,12 +120,10 @@ def _claims(
             claim = claims.setdefault(key, _Claims())
             claim.foreign[owner] += most
             claim.calls.setdefault(owner, []).append(op.call)
-    return claims, frozenset(wild)
+    return claims, wild
 
 
-def _key(
-    key: str, counted: Counter[str], claims: _Claims, wild: frozenset[str]
-) -> Iterator[Finding]:
+def _key(key: str, counted: Counter[str], claims: _Claims, wild: bool) -> Iterator[Finding]:
     """What is wrong with one change key: at most one finding."""
     pooled = bool(counted[""]) or not counted
     owners = [""] if pooled else sorted({*counted, *claims.least} - {""})
@@ -140,7 +136,7 @@ def _key(
             found, floor, ceiling = counted[owner], claims.floor(owner), claims.ceiling(owner)
         if found < floor and key.startswith(ADD_UP):
             deficits.append((owner, found, floor))
-        elif found > ceiling and not (wild if pooled else wild & {owner, ""}):
+        elif found > ceiling and not wild:
             excesses.append((owner, found, ceiling))
     if not deficits and not excesses:
         return

@@ -32,7 +32,7 @@ IDENTITIES = {
 def listing(roots: Sequence[Path]) -> dict[str, list[Entry]]:
     """Section → entries of name and one line."""
     return {
-        "oracles": [_entry(name, _module(judge)) for name, judge in oracle.ORACLES],
+        "oracles": [_entry(name, about) for name, about in oracle.describe()],
         "schedulers": [
             _entry(name, _module(type(schedule.make(name, 0))))
             for name in schedule.NAMES
@@ -61,7 +61,7 @@ def _module(of: Any) -> Any:
 def _machines() -> Iterator[tuple[str, Any]]:
     for name in strategies.__all__:
         machine = getattr(strategies, name)
-        if inspect.isclass(machine) and issubclass(machine, ProgramMachine):
+        if inspect.isclass(machine) and issubclass(machine, ProgramMachine) and machine.tools:
             yield f"{strategies.__name__}:{name}", machine
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import anyio
@@ -11,7 +12,7 @@ import pytest
 
 from mcpconc.errors import TargetError, UsageError
 from mcpconc.target import cache
-from mcpconc.target.cache import Installed, Wanted, cache_root, ensure
+from mcpconc.target.cache import Installed, Wanted, cache_root, ensure, prune
 
 INSTALLER = """#!{python}
 import os, pathlib, sys, time, venv
@@ -191,6 +192,17 @@ def test_what_does_not_work_after_installation_is_not_kept(setup):
         with pytest.raises(TargetError, match=r"does not work: .*no_such_module"):
             anyio.run(ensure, wanted, setup.said.append, setup.root)
     assert setup.installs() == 2
+
+
+def test_only_what_was_used_last_is_kept(setup):
+    def use(version: int) -> Installed:
+        wanted = replace(WANTED, name=f"demo-{version}")
+        return anyio.run(ensure, wanted, setup.said.append, setup.root)
+
+    first, second, third = map(use, range(3))
+    assert use(0) == first
+    prune("demo-", 2, setup.root)
+    assert [env.path.exists() for env in (first, second, third)] == [True, False, True]
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root can write everywhere")

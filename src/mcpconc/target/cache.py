@@ -25,9 +25,10 @@ from mcpconc.errors import TargetError, UsageError
 from mcpconc.target.base import Progress
 from mcpconc.target.execute import Done, execute
 
-__all__ = ["Installed", "Wanted", "cache_root", "ensure"]
+__all__ = ["Installed", "Wanted", "cache_root", "ensure", "prune"]
 
 FORMAT = 1
+STAMP = "mcpconc.json"
 INSTALL_TIMEOUT = 900.0
 CHECK_TIMEOUT = 120.0
 
@@ -102,10 +103,21 @@ async def ensure(wanted: Wanted, progress: Progress, root: Path | None = None) -
             if stamped is not None:
                 problem, versions = await _check(wanted, path)
                 if not problem and versions == stamped:
+                    os.utime(path / STAMP)
                     return Installed(path, versions)
                 reason = problem or "its packages have changed"
                 progress(f"{wanted.label} in {path} is broken ({reason}); installing it again")
             return await _install(wanted, path, progress)
+
+
+def prune(prefix: str, keep: int, root: Path | None = None) -> None:
+    """Remove the environments whose names begin with `prefix`, but for the `keep` used last."""
+    where = (cache_root() if root is None else root) / "targets"
+    stamps = sorted(where.glob(f"{prefix}*/{STAMP}"), key=lambda stamp: stamp.stat().st_mtime_ns)
+    for stamp in stamps[: max(0, len(stamps) - keep)]:
+        # The stamp goes first: what is left of the rest is then taken for unfinished.
+        stamp.unlink(missing_ok=True)
+        shutil.rmtree(stamp.parent, ignore_errors=True)
 
 
 @asynccontextmanager
@@ -270,7 +282,7 @@ async def _check(wanted: Wanted, path: Path) -> tuple[str, dict[str, str]]:
 
 def _read_stamp(path: Path) -> dict[str, str] | None:
     try:
-        stamp = orjson.loads((path / "mcpconc.json").read_bytes())
+        stamp = orjson.loads((path / STAMP).read_bytes())
         if stamp["format"] != FORMAT or stamp["path"] != str(path):
             return None
         return dict(stamp["versions"])
@@ -280,6 +292,6 @@ def _read_stamp(path: Path) -> dict[str, str] | None:
 
 def _write_stamp(path: Path, versions: Mapping[str, str]) -> None:
     stamp = {"format": FORMAT, "path": str(path), "versions": dict(versions)}
-    new = path / "mcpconc.json.new"
+    new = path / f"{STAMP}.new"
     new.write_bytes(orjson.dumps(stamp, option=orjson.OPT_INDENT_2))
-    new.replace(path / "mcpconc.json")
+    new.replace(path / STAMP)

@@ -8,6 +8,7 @@ import json
 import math
 import os
 import shutil
+import tempfile
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ from mcpconc.history import Answer
 from mcpconc.model.spec import Spec
 from mcpconc.procs import on_terminal
 from mcpconc.target.base import MARKER, Identity, Launch, Layout, Progress
-from mcpconc.target.cache import Installed, Wanted, cache_root, ensure
+from mcpconc.target.cache import Installed, Wanted, cache_root, ensure, prune
 from mcpconc.target.execute import execute
 from mcpconc.target.sources import copy_sources, digest_of, find_projects
 
@@ -40,6 +41,8 @@ CASCADE_SECONDS = 120
 """The server's own limits: ordinary tools, and those that read JSON from stdin."""
 UNSCALED_AGENTS = 10
 BOUND_AGENTS = 64
+KEPT_CHECKOUTS = 3
+"""How many states of one checkout stay installed, those used last."""
 SHARED_INSTANCE = "mcpconc-all"
 
 _PACKAGES = ("empirica", "empirica-mcp")
@@ -127,8 +130,14 @@ class EmpiricaTarget:
             self.installed = await ensure(wanted, progress)
             self.version = self.installed.versions["empirica"]
             return
-        wanted, digest = await anyio.to_thread.run_sync(_from_sources, self.sources)
-        self.installed = await ensure(wanted, progress)
+        copied = await anyio.to_thread.run_sync(_private_copy)
+        try:
+            wanted, digest = await anyio.to_thread.run_sync(_from_sources, self.sources, copied)
+            self.installed = await ensure(wanted, progress)
+        finally:
+            with anyio.CancelScope(shield=True):
+                await anyio.to_thread.run_sync(shutil.rmtree, copied, True)
+        await anyio.to_thread.run_sync(prune, wanted.name.rpartition("-")[0], KEPT_CHECKOUTS)
         self.version = f"{self.installed.versions['empirica']}+src.{digest}"
 
     async def prepare(self, root: Path) -> None:
@@ -263,18 +272,19 @@ def _wanted(
     )
 
 
-def _from_sources(root: Path) -> tuple[Wanted, str]:
-    """What to install for the present state of a checkout, from a copy of it."""
-    digest = digest_of(root)
+def _private_copy() -> Path:
+    """An empty directory for the sources of one installation. Its name was never used before:
+    uv takes an earlier build for a path that it knows."""
+    where = cache_root() / "sources"
+    where.mkdir(parents=True, exist_ok=True)
+    return Path(tempfile.mkdtemp(dir=where))
+
+
+def _from_sources(root: Path, copied: Path) -> tuple[Wanted, str]:
+    """Copy a checkout and say what to install of the copy, and the digest of its state."""
+    copy_sources(root, copied)
+    digest = digest_of(copied)
     place = hashlib.sha256(str(root).encode()).hexdigest()[:8]
-    copied = cache_root() / "sources" / f"{place}-{digest}"
-    if not copied.is_dir():
-        half = copied.with_name(f"{copied.name}.{os.getpid()}")
-        copy_sources(root, half)
-        try:
-            half.rename(copied)
-        except OSError:  # somebody else was faster
-            shutil.rmtree(half, ignore_errors=True)
     projects = find_projects(copied, _PACKAGES)
     number = _declared_version(projects["empirica"])
     wanted = _wanted(

@@ -56,7 +56,6 @@ def digest_of(root: Path) -> str:
 
 def copy_sources(root: Path, destination: Path) -> None:
     """Copy the source files below `root`, those that `digest_of` counts, to `destination`."""
-    shutil.rmtree(destination, ignore_errors=True)
     for path in _files(root):
         new = destination / path.relative_to(root)
         new.parent.mkdir(parents=True, exist_ok=True)

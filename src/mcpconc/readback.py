@@ -55,7 +55,7 @@ async def read(root: Path, layout: Layout, timeout: float = 60.0) -> Snapshot:
         except TimeoutError:
             found.checks["read"] = [f"not read within {timeout:g} s"]
         tables[name] = found.tables
-        schema[name] = found.schema
+        schema.update({f"{name}/{what}": digest for what, digest in found.schema.items()})
         checks.update({f"{name}.{check}": said for check, said in found.checks.items()})
 
     async def repository(path: Path) -> None:
@@ -119,7 +119,7 @@ class _Database:
 
     def __init__(self) -> None:
         self.tables: dict[str, list[Row]] = {}
-        self.schema = ""
+        self.schema: dict[str, str] = {}
         self.checks: dict[str, list[str]] = {}
 
 
@@ -144,6 +144,10 @@ def _uri(path: Path, mode: str) -> str:
     return f"file:{quote(os.path.abspath(path))}?mode={mode}"
 
 
+def _digest(value: object) -> str:
+    return hashlib.sha256(repr(value).encode()).hexdigest()[:8]
+
+
 async def _read_database(path: Path, found: _Database) -> None:
     async with _connect(path) as connection:
         connection.text_factory = _text
@@ -152,10 +156,9 @@ async def _read_database(path: Path, found: _Database) -> None:
             "SELECT type, name, tbl_name, sql FROM sqlite_master ORDER BY type, name"
         )
         version = await connection.execute_fetchall("PRAGMA user_version")
-        digest = hashlib.sha256(repr(list(version)).encode())
-        for entry in master:
-            digest.update(repr(tuple(entry)).encode())
-        found.schema = digest.hexdigest()[:16]
+        found.schema = {"user_version": _digest(list(version))}
+        for kind, name, *definition in master:
+            found.schema[f"{kind} {name}"] = _digest(definition)
         for table in _plain_tables([(e[0], e[1], e[3] or "") for e in master]):
             try:
                 found.tables[table] = await _read_table(connection, table)

@@ -20,7 +20,7 @@ def judge(after: Snapshot, before: Snapshot | None = None, **told: Any) -> Resul
 
 
 def test_sound_state() -> None:
-    state = Snapshot(schema={"db": "d1"}, checks={"db.integrity_check": (), "git.fsck": ()})
+    state = Snapshot(schema={"db/table t": "d1"}, checks={"db.integrity_check": (), "git.fsck": ()})
     assert judge(state, state).verdict is Verdict.OK
 
 
@@ -41,9 +41,19 @@ def test_check_that_did_not_run_is_unknown() -> None:
 
 
 def test_schema_must_not_change() -> None:
-    before = Snapshot(schema={"db": "d1", "gone": "d2"})
-    found = heads(judge(Snapshot(schema={"db": "d9", "new": "d3"}), before))
-    assert found == [("schema-changed", "db", ""), ("database-gone", "gone", "")]
+    before = Snapshot(schema={"db/table a": "d1", "db/table b": "d1", "old/table a": "d2"})
+    after = Snapshot(schema={"db/table a": "d9", "new/table a": "d3"})
+    assert sorted(heads(judge(after, before))) == [
+        ("database-gone", "old", ""),
+        ("schema-changed", "db", "table a"),
+        ("schema-gone", "db", "table b"),
+    ]
+
+
+def test_schema_may_grow() -> None:
+    before = Snapshot(schema={"db/table a": "d1"})
+    after = Snapshot(schema={"db/table a": "d1", "db/index i": "d2"})
+    assert judge(after, before).verdict is Verdict.OK
 
 
 def column(name: str, *values: str) -> Snapshot:
@@ -86,7 +96,7 @@ def copies(column: str, blob: str) -> Copies:
 
 
 def test_copies_agree() -> None:
-    state = Snapshot(schema={"db": "d"})
+    state = Snapshot(schema={"db/table t": "d"})
     assert judge(state, copy=[copies("done", "done")]).findings == ()
     found = heads(judge(state, copy=[copies("done", "open")]))
     assert found == [("copies-disagree", "task", "status")]
@@ -94,7 +104,7 @@ def test_copies_agree() -> None:
 
 def test_copies_that_disagreed_before() -> None:
     wrong = [copies("done", "open")]
-    assert judge(Snapshot(schema={"db": "d"}), copy=wrong, copy_before=wrong).findings == ()
+    assert judge(Snapshot(schema={"db/table t": "d"}), copy=wrong, copy_before=wrong).findings == ()
 
 
 def test_a_target_without_model_is_still_checked() -> None:

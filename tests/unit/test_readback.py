@@ -126,13 +126,16 @@ def test_an_open_transaction_is_not_seen(root, database):
     connection.close()
 
 
-def test_the_schema_digest_changes_with_the_schema_only(root, database):
+def test_the_schema_is_read_object_by_object(root, database):
     execute(database, "CREATE TABLE t (v)")
-    first = read(root).schema["main"]
+    first = read(root).schema
+    assert set(first) == {"main/user_version", "main/table t"}
     execute(database, "INSERT INTO t VALUES (1)")
-    assert read(root).schema["main"] == first
+    assert read(root).schema == first
     execute(database, "CREATE INDEX i ON t (v)")
-    assert read(root).schema["main"] != first
+    assert read(root).schema.keys() - first.keys() == {"main/index i"}
+    execute(database, "ALTER TABLE t ADD COLUMN w")
+    assert read(root).schema["main/table t"] != first["main/table t"]
 
 
 def test_a_missing_database_is_absent(root):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -93,12 +92,12 @@ class Screen(io.StringIO):
 
     def shown(self) -> str:
         lines: list[str] = []
-        for part in re.split(r"(\x1b\[\d+A\r\x1b\[J)", self.getvalue()):
-            if up := re.fullmatch(r"\x1b\[(\d+)A\r\x1b\[J", part):
-                assert int(up[1]) <= len(lines), "erases what it did not write"
-                del lines[len(lines) - int(up[1]) :]
-            else:
-                lines += part.splitlines()
+        for part in self.getvalue().replace("\x1b[1A\x1b[2K", "\n<up>\n").split("\n"):
+            if part == "<up>":
+                assert lines, "erases what it did not write"
+                del lines[-1]
+            elif part:
+                lines.append(part)
         return "\n".join(lines)
 
 

@@ -39,6 +39,10 @@ REFRESH = 0.5
 PLAIN = 10.0
 """Seconds between two plain lines."""
 
+UP = "\x1b[1A\x1b[2K"
+"""Go to the line above and clear it. Clearing all the rest of the screen at once instead makes
+terminals keep what they clear in their scroll-back."""
+
 PICTURES = 5
 """At most this many findings without a label are drawn at the end."""
 
@@ -120,7 +124,7 @@ class Console:
                 case InfraTrouble(text):
                     self._say(self._paint("33", f"mcpconc: trouble of ours, not a verdict: {text}"))
                 case FindingFound(finding, _):
-                    self._say(f"mcpconc: new: {titled(finding.fingerprint)}: {finding.summary}")
+                    self._say(f"mcpconc: new: {titled(finding)}: {finding.summary}")
                 case ReplayTried():
                     self._say(f"mcpconc: {_tried(event)}")
                 case TraceSaved() if event.finding.label is not Label.UNLABELLED:
@@ -153,7 +157,7 @@ class Console:
     def _saved(self, event: TraceSaved) -> None:
         self._reported.add(str(event.path))
         if event.finding.label is Label.SEQUENTIAL:
-            title = titled(event.finding.fingerprint)
+            title = titled(event.finding)
             self._print(f"✗ {title}   (sequential)\n  {event.finding.summary}\n  {event.path}\n\n")
             return
         self._report(event)
@@ -187,13 +191,13 @@ class Console:
     def _draw(self, now: float) -> None:
         lines = [_clipped(text, self._width - 1) for text in block(self.tally, now)]
         lines[0] = self._paint("1", lines[0])
-        self._erase()
-        tell(self._err, "".join(f"{text}\n" for text in lines))
+        # One write, so that nobody sees the moment in between.
+        tell(self._err, UP * self._drawn + "".join(f"{text}\n" for text in lines))
         self._drawn = len(lines)
 
     def _erase(self) -> None:
         if self._drawn:
-            tell(self._err, f"\x1b[{self._drawn}A\r\x1b[J")
+            tell(self._err, UP * self._drawn)
             self._drawn = 0
 
 

@@ -111,7 +111,7 @@ def _distinct(findings: Sequence[Finding]) -> list[Finding]:
 
 
 def _line(finding: Finding) -> str:
-    return f"{finding.fingerprint.oracle}: {titled(finding.fingerprint)}"
+    return f"{finding.fingerprint.oracle}: {titled(finding)}"
 
 
 def replay_document(replay: Replay) -> dict[str, Any]:

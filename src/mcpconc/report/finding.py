@@ -8,7 +8,7 @@ import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
-from mcpconc.oracle.base import Finding, Fingerprint, Label
+from mcpconc.oracle.base import Finding, Label
 from mcpconc.report.lanes import lanes
 from mcpconc.report.names import Names, name_things
 from mcpconc.trace import Trace
@@ -23,11 +23,13 @@ MEANING = {
 }
 
 
-def titled(fingerprint: Fingerprint) -> str:
+def titled(finding: Finding) -> str:
     """``lost task.status  goals_add_task ‖ goals_complete``"""
-    what = f"{fingerprint.property} {fingerprint.kind}"
-    what += f".{fingerprint.field}" if fingerprint.field else ""
-    return f"{what}  {' ‖ '.join(fingerprint.tools)}".rstrip()
+    f = finding.fingerprint
+    what = f"{f.property} {f.kind}" + (f".{f.field}" if f.field else "")
+    return (
+        f"{what}  {(', ' if finding.label is Label.SEQUENTIAL else ' ‖ ').join(f.tools)}".rstrip()
+    )
 
 
 def headline(finding: Finding, trace: Trace) -> str:
@@ -44,7 +46,7 @@ def headline(finding: Finding, trace: Trace) -> str:
         if shrink.of:
             details.append(f"reproduced {shrink.failed}/{shrink.of}")
     details.append(finding.label.value)
-    return f"✗ {titled(finding.fingerprint)}   ({', '.join(details)})"
+    return f"✗ {titled(finding)}   ({', '.join(details)})"
 
 
 def finding_report(trace: Trace, path: Path | None = None, *, width: int = 100) -> str:
@@ -108,7 +110,7 @@ def _others(trace: Trace, names: Names, width: int) -> Iterator[str]:
     others = trace.findings[1:]
     for other in others[:3]:
         yield from _wrap(
-            f"also in this run: {titled(other.fingerprint)}: {names.text(other.summary)}",
+            f"also in this run: {titled(other)}: {names.text(other.summary)}",
             "  ",
             width,
             lines=2,

@@ -48,7 +48,7 @@ class _Call:
         return f"{self.id} {sent(self.start.value['tool'], self.start.value['args'], names)}"
 
     def answered(self, names: Names) -> str:
-        return answered(self.end, self.start.value["args"], names)
+        return answered(self.end, self.start.value["tool"], self.start.value["args"], names)
 
 
 def lanes(
@@ -65,17 +65,19 @@ def lanes(
     many calls it hides."""
     names = names or name_things(program, history)
     calls = _pair(history)
+    parts = {phase: [call for call in calls if call.phase == phase] for phase in Phase}
     out: list[str] = []
-    for phase, title in ((Phase.PREFIX, "before"), (Phase.LANE, ""), (Phase.SUFFIX, "read-back")):
-        part = [call for call in calls if call.phase == phase]
-        if not part and phase is not Phase.LANE:
-            continue
-        if phase is Phase.LANE:
-            out.append(_rule("concurrent" if part else "nothing ran concurrently", width))
-            out += _concurrent(part, history, names, focus, width, rows)
-        else:
-            out.append(_rule(title, width))
-            out += _sequential(part, names, focus, width, rows)
+    if parts[Phase.PREFIX]:
+        out.append(_rule("before" if parts[Phase.LANE] else "one call at a time", width))
+        out += _sequential(parts[Phase.PREFIX], names, focus, width, rows)
+    if parts[Phase.LANE]:
+        out.append(_rule("concurrent", width))
+        out += _concurrent(parts[Phase.LANE], history, names, focus, width, rows)
+    if parts[Phase.SUFFIX]:
+        out.append(_rule("read-back", width))
+        out += _sequential(parts[Phase.SUFFIX], names, focus, width, rows)
+    if not calls:
+        out.append(_rule("nothing was sent", width))
     out.append(_rule("", width))
     return "\n".join(line.rstrip() for line in out)
 
@@ -120,6 +122,7 @@ def _sequential(
     calls: Sequence[_Call], names: Names, focus: Collection[str], width: int, rows: int
 ) -> Iterator[str]:
     kept = _kept(calls, focus, rows)
+    several = len({call.start.agent for call in calls}) > 1
     hidden = 0
     for call in calls:
         if call.id not in kept:
@@ -128,7 +131,9 @@ def _sequential(
         if hidden:
             yield _hidden(hidden)
             hidden = 0
-        yield clip(f"{call.sent(names)} → {call.answered(names)}", width - 4).join((MARGIN * 2, ""))
+        who = f"agent {call.start.agent}: " if several else ""
+        line = f"{who}{call.sent(names)} → {call.answered(names)}"
+        yield MARGIN * 2 + clip(line, width - 2 * len(MARGIN))
     if hidden:
         yield _hidden(hidden)
 

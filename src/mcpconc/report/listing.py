@@ -82,5 +82,5 @@ def _traces(roots: Sequence[Path]) -> Iterator[Entry]:
             except McpconcError as error:
                 yield _entry(str(entry), f"unreadable: {error}")
                 continue
-            what = titled(trace.finding.fingerprint) if trace.finding else "no finding"
+            what = titled(trace.finding) if trace.finding else "no finding"
             yield _entry(str(entry), f"{trace.label.value}: {what}")

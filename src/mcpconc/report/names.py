@@ -25,9 +25,11 @@ _LETTERS = {"transaction": "tx", "subtask": "t"}
 
 @dataclass(frozen=True, slots=True)
 class Names:
-    """`short` maps ids and tokens to their names."""
+    """`short` maps ids and tokens to their names, `born` ids to the call whose answer was the
+    first to tell them."""
 
     short: Mapping[str, str]
+    born: Mapping[str, str]
     pattern: re.Pattern[str]
 
     def text(self, text: str) -> str:
@@ -50,6 +52,7 @@ def name_things(program: Program, history: History) -> Names:
     short = {c.token: f"#{c.id}" for c in program.calls() if c.token}
     letters: dict[str, str] = {}
     count: dict[str, int] = {}
+    born: dict[str, str] = {}
     for event in history.events:
         for kind, value in _ids(event.value.get("data")):
             if value in short or not OPAQUE.fullmatch(value):
@@ -58,8 +61,9 @@ def name_things(program: Program, history: History) -> Names:
             letters[kind] = letter
             count[letter] = count.get(letter, 0) + 1
             short[value] = f"{letter}{count[letter]}"
+            born[value] = event.call
     known = sorted(map(re.escape, short), key=len, reverse=True)
-    return Names(short, re.compile("|".join([*known, UUID.pattern]), re.I))
+    return Names(short, born, re.compile("|".join([*known, UUID.pattern]), re.I))
 
 
 def _letter(kind: str, taken: Mapping[str, str]) -> str:

@@ -70,9 +70,9 @@ def _lines(done: CampaignFinished) -> Iterator[str]:
 
 def _finding(entry: Kept) -> Iterator[str]:
     facts = [f"seen {entry.times}×"]
-    if entry.from_calls and entry.to_calls != entry.from_calls:
+    if 0 < entry.to_calls < entry.from_calls:
         facts.append(f"{entry.from_calls} → {entry.to_calls} calls")
-    yield f"    ✗ {titled(entry.finding.fingerprint)}   ({', '.join(facts)})"
+    yield f"    ✗ {titled(entry.finding)}   ({', '.join(facts)})"
     yield f"      {entry.path or 'no trace could be written'}"
 
 

@@ -17,7 +17,6 @@ from mcpconc.events import (
     TraceSaved,
 )
 from mcpconc.oracle.base import Label
-from mcpconc.report.finding import titled
 
 __all__ = ["Tally", "ago", "block", "clock", "line"]
 
@@ -67,7 +66,7 @@ class Tally:
                 self.found += 1
                 self.last_new = at
             case ShrinkProgress():
-                what = titled(event.fingerprint)
+                what = f"{event.fingerprint.property} {event.fingerprint.kind}"
                 sizes = f"{event.from_calls} → {event.calls} calls"
                 self.doing = f"minimising {what}: {sizes}, {event.attempts} tries"
             case TraceSaved(_, finding):
@@ -116,9 +115,10 @@ def block(tally: Tally, now: float) -> list[str]:
     new = ""
     if tally.last_new is not None:
         new = f" · last new {ago(now - tally.last_new)} ago"
+    schedulers = [name for name in start.schedulers if name != "mixed"] or start.schedulers
     lines = [
         f"mcpconc fuzz · {start.target} {start.version} · {start.agents} agents{inflight}"
-        f" · seed {start.seed} · {'+'.join(start.identities)} · {'+'.join(start.schedulers)}",
+        f" · seed {start.seed} · {'+'.join(start.identities)} · {'+'.join(schedulers)}",
         f"  {clock(now - tally.began)}{limit} · {tally.runs}{wanted} programs"
         f" · {tally.calls} calls · {tally.rate():.1f} calls/s"
         f" · overlap {tally.overlap:.1f} avg / {tally.overlap_max} max",

@@ -23,22 +23,23 @@ def clip(text: str, width: int) -> str:
 
 
 def sent(tool: str, args: Mapping[str, Any], names: Names) -> str:
-    """``tool(args)``: ids and texts that carry a token bare, the rest by name."""
-    parts = []
+    """``tool(args)``: an id and texts that carry a token bare and first, the rest by name."""
+    ids, texts, rest = [], [], []
+    several = sum(isinstance(v, str) and bool(OPAQUE.fullmatch(v)) for v in args.values()) > 1
     for key, value in args.items():
         short = names.data(value)
         if isinstance(value, str) and OPAQUE.fullmatch(value):
-            parts.append(str(short))
+            ids.append(f"{key}={short}" if several else str(short))
         elif isinstance(value, str) and short != value:
-            parts.append(clip(compact(short), 40))
+            texts.append(clip(compact(short), 40))
         elif isinstance(value, Mapping):
-            parts.append(f"{key}={_record(short)}")
+            rest.append(f"{key}={_record(short)}")
         else:
-            parts.append(f"{key}={clip(compact(short), 40)}")
-    return f"{tool}({', '.join(parts)})"
+            rest.append(f"{key}={clip(compact(short), 40)}")
+    return f"{tool}({', '.join([*ids, *texts, *rest])})"
 
 
-def answered(event: Event | None, args: Mapping[str, Any], names: Names) -> str:
+def answered(event: Event | None, tool: str, args: Mapping[str, Any], names: Names) -> str:
     """What came back: ``ok g1``, ``refused: no such goal``, ``unknown: timed out``."""
     if event is None:
         return "unknown: the log ends here"
@@ -49,25 +50,28 @@ def answered(event: Event | None, args: Mapping[str, Any], names: Names) -> str:
     data = event.value.get("data") or {}
     outcome = str(event.value.get("outcome", ""))
     if outcome == "success":
-        return " ".join(["ok", *_told(data, args, names)])
+        return " ".join(["ok", *_told(event.call, tool, data, args, names)])
     why = next((data[key] for key in _WHY if isinstance(data.get(key), str)), "")
     why = why or str(event.value.get("text", ""))
     return names.text(f"{outcome}: {why}" if why else outcome)
 
 
-def _told(data: Mapping[str, Any], args: Mapping[str, Any], names: Names) -> list[str]:
-    """The new ids, else the lists of objects, else the fields that tell most."""
+def _told(
+    call: str, tool: str, data: Mapping[str, Any], args: Mapping[str, Any], names: Names
+) -> list[str]:
+    """Ids that are new or what the tool is about, else a list of objects, else the fields that
+    tell most."""
     known = {value for value in args.values() if isinstance(value, str)}
     known |= {value for key in _SURROUNDINGS if isinstance(value := data.get(key), str)}
     ids = [
         str(names.data(value))
         for key, value in data.items()
         if key.endswith("_id") and isinstance(value, str) and value not in known
-        if OPAQUE.fullmatch(value)
+        if OPAQUE.fullmatch(value) and (names.born.get(value) == call or key[:-3] in tool)
     ]
     fields = [f"{key} {names.data(data[key])}" for key in _TELLING if data.get(key) is not None]
     lists = [
-        f"{key} [{', '.join(_object(item, names) for item in value)}]"
+        f"{key} [{', '.join(_object(key, item, names) for item in value)}]"
         for key, value in data.items()
         if isinstance(value, list) and (not value or isinstance(value[0], Mapping))
         if value or data.get(f"{key}_count") == 0
@@ -75,11 +79,15 @@ def _told(data: Mapping[str, Any], args: Mapping[str, Any], names: Names) -> lis
     return list(dict.fromkeys(ids))[:2] + (lists[:1] or fields[:2])
 
 
-def _object(item: Any, names: Names) -> str:
+def _object(list_name: str, item: Any, names: Names) -> str:
+    """An object of a list by its own id, else by any, else whole."""
     if not isinstance(item, Mapping):
         return clip(compact(names.data(item)), 16)
-    ids = [v for k, v in item.items() if (k == "id" or k.endswith("_id")) and isinstance(v, str)]
-    return str(names.data(ids[0])) if ids else _record(names.data(item))
+    own = (f"{list_name.removesuffix('s')}_id", "id")
+    ids = sorted(
+        (k not in own, v) for k, v in item.items() if isinstance(v, str) and OPAQUE.fullmatch(v)
+    )
+    return str(names.data(ids[0][1])) if ids else _record(names.data(item))
 
 
 def _record(fields: Mapping[str, Any]) -> str:

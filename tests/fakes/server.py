@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import sys
 import threading
 import time
@@ -67,6 +68,10 @@ def misbehave(request: dict[str, Any], answer: Any) -> None:
     elif MODE == "twice":
         respond(request, text(answer))
         respond(request, text(answer))
+    elif MODE == "again":
+        respond(request, text(answer))
+        time.sleep(SECONDS)
+        respond(request, text(answer))
     elif MODE == "stray":
         respond({"id": 999_999}, text(answer))
         respond(request, text(answer))
@@ -81,6 +86,13 @@ def misbehave(request: dict[str, Any], answer: Any) -> None:
     elif MODE == "dies":
         print("boom: out of luck", file=sys.stderr, flush=True)
         os._exit(3)
+    elif MODE == "orphan":
+        subprocess.Popen(["sleep", str(SECONDS)])  # keeps our stdout open
+        os._exit(3)
+    elif MODE == "binary":
+        with LOCK:
+            sys.stdout.buffer.write(b"\xff\xfe\x00\n")
+        respond(request, text(answer))
     elif MODE == "traceback":
         answer = {"ok": False, "error": "Traceback (most recent call last):\n  File x, line 1"}
         respond(request, text(answer))
@@ -120,6 +132,8 @@ def main() -> None:
                 request,
                 {"protocolVersion": version, "capabilities": capabilities, "serverInfo": info},
             )
+            if MODE == "deaf":
+                time.sleep(SECONDS)
         elif method == "tools/list":
             tools = ("echo", "slow", "refuse", "unlucky")
             schema = {"type": "object"}

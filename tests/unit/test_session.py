@@ -109,6 +109,7 @@ def test_text_that_is_not_unicode_is_recorded(tmp_path: Path) -> None:
     ("mode", "what"),
     [
         ("garbage", "garbage"),
+        ("binary", "garbage"),
         ("malformed", "malformed"),
         ("stray", "stray-response"),
     ],
@@ -154,6 +155,37 @@ def test_death_in_mid_call_is_info_and_later_calls_fail(tmp_path: Path) -> None:
     assert end(history, "c1").type is EventType.FAIL
     (note,) = history.notes("server-died")
     assert note.value["stderr"] == "boom: out of luck"
+
+
+def test_death_is_noticed_where_a_child_keeps_the_pipe(tmp_path: Path) -> None:
+    history = drive(tmp_path, "orphan", "unlucky")
+    assert end(history).value["why"] == "server-died"
+    assert FakeWorld(tmp_path).processes() == []
+
+
+def test_a_server_that_does_not_read_is_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mcpconc.drive.session.GRACE", 0.2)
+    monkeypatch.setattr("mcp.shared.jsonrpc_dispatcher._ABANDON_WRITE_TIMEOUT", 0.2, raising=False)
+
+    async def main() -> History:
+        async with fleet(tmp_path, "deaf", call_timeout=0.2) as (up, world):
+            return await run(up, world, alone(call("c0", blob="x" * 1_000_000)))
+
+    assert end(anyio.run(main)).value["why"] == "timeout"
+
+
+def test_what_comes_between_runs_is_noted_in_the_next_without_a_call(tmp_path: Path) -> None:
+    async def main() -> History:
+        async with fleet(tmp_path, "again 0.3") as (up, world):
+            await run(up, world, alone(call("c0", "unlucky")))
+            while up.sessions[0].sound:
+                await anyio.sleep(0.02)
+            return await run(up, world, alone(call("c0")))
+
+    (note,) = anyio.run(main).notes("duplicate-response")
+    assert note.call == ""
 
 
 def test_several_calls_of_one_session_overlap(tmp_path: Path) -> None:

@@ -234,7 +234,7 @@ class _Run:
     async def lane(self, agent: int, calls: tuple[Call, ...], scheduler: Scheduler) -> None:
         """One agent's calls in their order, `inflight` of them unanswered at most."""
         earlier: set[str] = set()
-        free = anyio.Semaphore(self.program.inflight)
+        free = anyio.Semaphore(max(1, self.program.inflight))
 
         async def one(call: Call) -> None:
             try:

@@ -91,7 +91,7 @@ class Session:
         self._call_timeout = call_timeout
         self._start_timeout = start_timeout
         self._log: Recorder | None = None
-        self._early: list[tuple[str, str, Mapping[str, Any]]] = []
+        self._early: list[tuple[str, Mapping[str, Any]]] = []
         self._fault: McpconcError | None = None
         self._requests: set[Request] = set()
         self._abandoned = 0
@@ -116,11 +116,13 @@ class Session:
         return self.alive and not self._abandoned and not self._tap.strays
 
     def attach(self, log: Recorder) -> None:
-        """Record into `log` from now on. What was noted since the last run goes first."""
+        """Record into `log` from now on. What was noted since the last run goes first, without
+        the calls that it is about: they belong to another program."""
         self._log = log
+        self._tap.forget()
         early, self._early = self._early, []
-        for what, call, more in early:
-            log.note(what, self.agent, call, **more)
+        for what, more in early:
+            log.note(what, self.agent, **more)
 
     def detach(self) -> None:
         """Record nothing until the next `attach`; notes are kept until then."""
@@ -333,7 +335,7 @@ class Session:
 
     def _note(self, what: str, call: str, more: Mapping[str, Any]) -> None:
         if self._log is None:
-            self._early.append((what, call, more))
+            self._early.append((what, more))
             return
         try:
             self._log.note(what, self.agent, call, **more)
@@ -341,7 +343,8 @@ class Session:
             self._fault = error
 
     def _ended(self) -> None:
-        if self.alive and not self._leaving and not self._over.is_set():
+        unexpected = self.alive and not self._leaving and not self._over.is_set()
+        if unexpected and self._log is not None:  # between runs it is the restart that matters
             self._note("server-died", "", {"stderr": self._last_words()})
         self._over.set()
 

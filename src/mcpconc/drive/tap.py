@@ -88,6 +88,10 @@ class Tap:
         read, write = streams
         return _Reading(read, self), _Writing(write, self)
 
+    def forget(self) -> None:
+        """A new run begins: the names of the last one's calls mean nothing in it."""
+        self._answered = dict.fromkeys(self._answered, "")
+
     def outgoing(self, item: SessionMessage) -> None:
         message = item.message
         if not isinstance(message, JSONRPCRequest):

@@ -27,6 +27,7 @@ CLASSES: tuple[tuple[str, str], ...] = (
     ("Dependency goal not found", "goal-not-found"),
     ("Goal not found or not stale", "not-stale"),
     ("Goal not found", "goal-not-found"),
+    ("not found — no row matches id", "goal-not-found"),
     ("No tasks found for goal", "no-tasks"),
     ("is already in_progress", "not-planned"),
     (", not planned.", "not-planned"),

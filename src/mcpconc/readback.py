@@ -50,10 +50,10 @@ async def read(root: Path, layout: Layout, timeout: float = 60.0) -> Snapshot:
         try:
             with anyio.fail_after(timeout):
                 await _read_database(path, found)
-        except (sqlite3.Error, OSError) as error:
-            found.checks["read"] = [f"cannot be read: {error}"]
         except TimeoutError:
             found.checks["read"] = [f"not read within {timeout:g} s"]
+        except (sqlite3.Error, OSError) as error:
+            found.checks["read"] = [f"cannot be read: {error}"]
         tables[name] = found.tables
         schema.update({f"{name}/{what}": digest for what, digest in found.schema.items()})
         checks.update({f"{name}.{check}": said for check, said in found.checks.items()})
@@ -62,10 +62,10 @@ async def read(root: Path, layout: Layout, timeout: float = 60.0) -> Snapshot:
         try:
             with anyio.fail_after(timeout):
                 await _read_git(path, git)
-        except (OSError, ValueError) as error:
-            git.checks["fsck"] = [f"cannot be read: {error}"]
         except TimeoutError:
             git.checks["fsck"] = [f"not read within {timeout:g} s"]
+        except (OSError, ValueError) as error:
+            git.checks["fsck"] = [f"cannot be read: {error}"]
         checks.update({f"git.{check}": said for check, said in git.checks.items()})
 
     async def texts() -> None:

@@ -186,12 +186,11 @@ class World:
 
     def _claim(self) -> None:
         try:
-            self.root.mkdir(parents=True, exist_ok=True)
-            if any(self.root.iterdir()):
-                raise UsageError(f"{self.root}: not empty; a world needs a directory of its own")
-            tree.remove(self._template)
-            tree.remove(self.logs)
-            self.logs.mkdir()
+            for path in (self.root, self._template, self.logs):
+                path.mkdir(parents=True, exist_ok=True)
+                if any(path.iterdir()):
+                    raise UsageError(f"{path}: not empty; a world needs a directory of its own")
+            self._template.rmdir()
         except OSError as error:
             raise UsageError(f"{self.root}: {error.strerror}; a world cannot be made") from error
 

@@ -190,6 +190,19 @@ def test_a_locked_database_is_a_complaint(root, database, monkeypatch):
     holder.close()
 
 
+@pytest.mark.parametrize(
+    ("function", "check"), [("_read_database", "main.read"), ("_read_git", "git.fsck")]
+)
+def test_what_takes_too_long_is_a_complaint(root, database, commit, monkeypatch, function, check):
+    async def stuck(*_: object) -> None:
+        await anyio.sleep(60)
+
+    execute(database, "CREATE TABLE t (v)")
+    monkeypatch.setattr(readback, function, stuck)
+    snapshot = anyio.run(readback.read, root, LAYOUT, 0.1)
+    assert snapshot.checks[check] == ["not read within 0.1 s"]
+
+
 def test_saved_databases_hold_what_was_in_the_log(root, database, tmp_path):
     connection = sqlite3.connect(database, isolation_level=None)
     connection.execute("PRAGMA journal_mode = WAL")

@@ -286,12 +286,13 @@ async def test_a_cancelled_world_is_closed(tmp_path):
     assert not made.root.exists()
 
 
-async def test_a_directory_that_is_in_use_is_refused_and_kept(tmp_path):
-    (tmp_path / "w").mkdir()
-    (tmp_path / "w" / "precious").touch()
+@pytest.mark.parametrize("name", ["w", "w.logs", "w.template"])
+async def test_a_directory_that_is_in_use_is_refused_and_kept(tmp_path, name):
+    (tmp_path / name).mkdir()
+    (tmp_path / name / "precious").touch()
     with pytest.raises(UsageError, match="not empty"):
         await World.make(target(tmp_path), Identity.EXPLICIT, tmp_path / "w")
-    assert (tmp_path / "w" / "precious").exists()
+    assert (tmp_path / name / "precious").exists()
 
 
 async def test_a_target_that_cannot_be_prepared_leaves_nothing(tmp_path):

@@ -24,12 +24,14 @@ from mcpconc.events import (
     TargetProgress,
     TraceSaved,
 )
+from mcpconc.history import History
 from mcpconc.oracle.base import Label
-from mcpconc.report.finding import finding_report, titled
+from mcpconc.report.finding import brief, finding_report, titled
+from mcpconc.report.names import name_things
 from mcpconc.report.summary import summary
 from mcpconc.report.tally import Tally, block, line
 from mcpconc.report.wording import clip
-from mcpconc.trace import Trace, load
+from mcpconc.trace import load
 
 __all__ = ["Console", "Paint", "tell"]
 
@@ -123,8 +125,9 @@ class Console:
                     self._say(f"mcpconc: {text}")
                 case InfraTrouble(text):
                     self._say(self._paint("33", f"mcpconc: trouble of ours, not a verdict: {text}"))
-                case FindingFound(finding, _):
-                    self._say(f"mcpconc: new: {titled(finding)}: {finding.summary}")
+                case FindingFound(finding, program):
+                    names = name_things(program, History((), ()))
+                    self._say(f"mcpconc: new: {titled(finding)}: {names.text(finding.summary)}")
                 case ReplayTried():
                     self._say(f"mcpconc: {_tried(event)}")
                 case TraceSaved() if event.finding.label is not Label.UNLABELLED:
@@ -156,26 +159,19 @@ class Console:
 
     def _saved(self, event: TraceSaved) -> None:
         self._reported.add(str(event.path))
-        if event.finding.label is Label.SEQUENTIAL:
-            title = titled(event.finding)
-            self._print(f"✗ {title}   (sequential)\n  {event.finding.summary}\n  {event.path}\n\n")
-            return
-        self._report(event)
-
-    def _report(self, event: TraceSaved) -> None:
         try:
-            trace: Trace = load(event.path)
+            trace = load(event.path)
         except McpconcError as error:
             self._say(f"mcpconc: {error}")
             return
-        text = finding_report(trace, event.path, width=self._width)
-        self._print(self._ink.report(text) + "\n")
+        told = brief if event.finding.label is Label.SEQUENTIAL else finding_report
+        self._print(self._ink.report(told(trace, event.path, width=self._width)) + "\n")
 
     def _finished(self, event: CampaignFinished) -> None:
         silent = [k for k in event.kept if k.path and str(k.path) not in self._reported]
         for kept in [k for k in silent if k.finding.label is Label.UNLABELLED][:PICTURES]:
             assert kept.path is not None
-            self._report(TraceSaved(kept.path, kept.finding))
+            self._saved(TraceSaved(kept.path, kept.finding))
         self._print(summary(event, width=self._width))
 
     def _say(self, text: str) -> None:

@@ -13,7 +13,7 @@ from mcpconc.report.lanes import lanes
 from mcpconc.report.names import Names, name_things
 from mcpconc.trace import Trace
 
-__all__ = ["finding_report", "headline", "titled"]
+__all__ = ["brief", "finding_report", "headline", "titled"]
 
 MEANING = {
     Label.RACE: "no one-at-a-time order of these calls shows it",
@@ -70,6 +70,16 @@ def finding_report(trace: Trace, path: Path | None = None, *, width: int = 100) 
     if where is not None:
         parts.append(f"  mcpconc replay {where}\n  mcpconc show {where}")
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def brief(trace: Trace, path: Path, *, width: int = 100) -> str:
+    """A finding in three lines, for what needs no picture. Ends with a newline."""
+    finding = trace.finding
+    if finding is None:
+        return f"{path}\n"
+    names = name_things(trace.program, trace.history)
+    summary = _wrap(names.text(finding.summary), "  ", width)
+    return "\n".join([*_wrap(headline(finding, trace), "", width), *summary, f"  {path}\n"])
 
 
 def _legend(picture: str) -> str:

@@ -129,6 +129,18 @@ def test_quiescence_comes_between_lanes_and_suffix(tmp_path: Path) -> None:
     assert a.returned < quiet.index < s.invoked
 
 
+def test_a_world_that_does_not_come_to_rest_is_noted(tmp_path: Path) -> None:
+    async def restless() -> bool:
+        return False
+
+    async def main() -> History:
+        async with fleet(tmp_path) as (up, world):
+            with Recorder(None) as recorder:
+                return await up.run(alone(call("a")), make("free", 0), recorder, world, restless)
+
+    assert len(anyio.run(main).notes("not-quiescent")) == 1
+
+
 def test_a_dead_server_is_restarted_for_the_suffix(tmp_path: Path) -> None:
     program = Program(1, lanes=((call("a", "unlucky"), call("b")),), suffix=(call("s"),))
     history = drive(tmp_path, program, "dies")

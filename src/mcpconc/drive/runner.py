@@ -31,7 +31,7 @@ AT_ONCE = 4
 """Servers that start at the same time: importing is CPU work, more of them gain nothing."""
 
 Quiesce = Callable[[], Awaitable[object]]
-"""Returns when the world has come to rest."""
+"""Returns when the world has come to rest; False if it has not within a bound of its own."""
 
 
 class Place(Protocol):
@@ -144,7 +144,8 @@ class Fleet:
             await self.heal(recorder)
             await run.sequential(program.prefix, Phase.PREFIX)
             await run.concurrent(scheduler, surroundings)
-            await quiesce()
+            if await quiesce() is False:
+                recorder.note("not-quiescent")
             if program.suffix:
                 await self._restart([s for s in self.sessions if not s.alive], recorder)
             await run.sequential(program.suffix, Phase.SUFFIX)

@@ -102,6 +102,12 @@ def test_copies_agree() -> None:
     assert found == [("copies-disagree", "task", "status")]
 
 
+def test_writers_of_copies_are_involved() -> None:
+    writers = Copies("note", "s-1234567/CHECK/1", "writer", {"row": "tok1", "note": "tok2"})
+    (found,) = judge(Snapshot(schema={"db/table t": "d"}), copy=[writers]).findings
+    assert found.calls == ("1", "2")
+
+
 def test_copies_that_disagreed_before() -> None:
     wrong = [copies("done", "open")]
     assert judge(Snapshot(schema={"db/table t": "d"}), copy=wrong, copy_before=wrong).findings == ()

@@ -6,9 +6,11 @@ Always compared with the template: what was wrong before the run is not the run'
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from mcpconc.model.spec import Copies
 from mcpconc.oracle.base import Finding, Result, Run
 from mcpconc.oracle.common import NO_READ_BACK, as_json, collect, finding, masked, mentioning
 from mcpconc.snapshot import Row, Snapshot
@@ -181,9 +183,20 @@ def _copies(run: Run, before: Snapshot, after: Snapshot) -> Iterator[Finding]:
             copy.fact,
             summary=f"the copies of {copy.kind}.{copy.fact} disagree",
             reason=[f"{place}: {value!r}" for place, value in copy.places.items()],
-            calls=mentioning(run, copy.key),
+            calls=_about(run, copy),
             evidence={"key": copy.key, "places": dict(copy.places)},
         )
+
+
+def _about(run: Run, copy: Copies) -> list[str]:
+    """Calls that speak of the object or wrote one of its copies; failing that, those that speak
+    of a part of its key (``session/phase/round``)."""
+    stored = [str(value) for value in copy.places.values()]
+    calls = [
+        *(o.call for o in run.history.operations if o.token and any(o.token in s for s in stored)),
+        *mentioning(run, copy.key),
+    ]
+    return calls or [c for part in re.split(r"[/\s:]", copy.key) for c in mentioning(run, part)]
 
 
 def _differ(values: Sequence[Any]) -> bool:

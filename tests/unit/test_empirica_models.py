@@ -178,6 +178,12 @@ def test_a_session_that_does_not_exist_must_be_refused() -> None:
     assert rejected(Reflexes(), assess(PREFLIGHT, Refusal("session-not-found"))) != ""
 
 
+def test_malformed_vectors_may_be_refused_and_others_not() -> None:
+    refusal = Refusal("invalid-input")
+    assert rejected(Reflexes(), assess(PREFLIGHT, refusal, valid=False)) == ""
+    assert rejected(Reflexes(), assess(PREFLIGHT, refusal)) == "invalid-input"
+
+
 def test_a_list_is_a_set_of_rows() -> None:
     def read(*rows: tuple[str, str]) -> Op:
         return call("epistemics_list", Entry(), listing(rows))

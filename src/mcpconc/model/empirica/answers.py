@@ -46,6 +46,7 @@ CLASSES: tuple[tuple[str, str], ...] = (
     ("Vectors must be a dictionary", "invalid-input"),
     ("unsupported operand", "invalid-input"),
     ("must be between", "invalid-input"),
+    ("must be 0.0-1.0", "invalid-input"),
     ("Missing required", "invalid-input"),
     ("Legacy mode requires", "invalid-input"),
     ("Unknown tool", "unknown-tool"),

@@ -76,6 +76,7 @@ def _append(
         vectors=() if o.tool == "checkpoint_create" else vectors_of(o.args.get("vectors")),
         row=row,
         exists=actual in known.sessions,
+        valid=o.tool == "checkpoint_create" or _valid(o.args.get("vectors")),
         phase=str(o.args.get("phase")) if o.tool == "checkpoint_create" else "",
     )
     told_round = o.data.get("round") if o.succeeded else None
@@ -83,6 +84,14 @@ def _append(
     if named and named != actual:
         elsewhere = Entry(row=(-1, -1), exists=True, elsewhere=True)
         ops[named].append(op(o, elsewhere, answer(o, OK)))
+
+
+def _valid(vectors: Any) -> bool:
+    """What PREFLIGHT insists on; the other assessments accept more, and need not."""
+    found = vectors_of(vectors)
+    if not found:
+        return False
+    return {"know", "uncertainty"} <= dict(found).keys() and all(0 <= n <= 1 for _, n in found)
 
 
 def _read(known: Facts, o: Operation) -> Op:

@@ -118,8 +118,7 @@ def _objectives(known: Facts) -> Iterator[Partition]:
     creates: dict[str, list[Operation]] = defaultdict(list)
     for o in known.of("goals_create"):
         text = same_objective(o.args.get("objective", ""))
-        # Refusals for what the arguments themselves say have nothing to do with other goals.
-        if text and o.data.get("error") not in ("invalid-input", "no-session"):
+        if not _malformed(text, o):
             creates[text].append(o)
     if len(known.objective_of_goal) > LOOKED_AT:
         return
@@ -135,6 +134,14 @@ def _objectives(known: Facts) -> Iterator[Partition]:
         if known.snapshot is not None:
             made = frozenset(goals & {str(row["id"]) for row in known.rows("goals")})
         yield partition("objective", group[0], Objectives(), ops, made)
+
+
+def _malformed(text: str, o: Operation) -> bool:
+    """Refused for what the arguments themselves say, whatever other goals there are."""
+    scope = ("scope_breadth", "scope_duration", "scope_coordination", "estimated_complexity")
+    given = [o.args[name] for name in scope if o.args.get(name) is not None]
+    fine = text and all(isinstance(n, int | float) and 0 <= n <= 1 for n in given)
+    return not fine and isinstance(answer(o, OK), Refusal)
 
 
 def _create(known: Facts, text: str, o: Operation) -> Op:

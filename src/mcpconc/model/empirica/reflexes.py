@@ -63,13 +63,15 @@ class Entry:
     position is how many rows were there when it was appended; knowing it beforehand spares
     the search orders that the snapshot refutes anyway.
 
-    `exists` says whether there is a session of that id, `phase` is that of a checkpoint.
+    `exists` says whether there is a session of that id, `valid` whether the vectors are such as
+    PREFLIGHT asks for, `phase` is that of a checkpoint.
     """
 
     token: str = ""
     vectors: Vectors = ()
     row: tuple[int, int] | None = (-1, -1)
     exists: bool = True
+    valid: bool = True
     phase: str = ""
     elsewhere: bool = False
     """The answer names another session: the caller's own transaction was open there."""
@@ -199,7 +201,7 @@ class Reflexes(Quirky):
         ]
 
     def _refusal(self, state: State, entry: Entry, output: Refusal) -> Sequence[State] | Reject:
-        if output.error == "invalid-input" and entry.vectors is None:
+        if output.error == "invalid-input" and not entry.valid:
             return (state,)
         reject = refused(output, "session-not-found", not entry.exists)
         return reject if reject is not None else (state,)

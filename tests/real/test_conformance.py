@@ -1,0 +1,238 @@
+"""Every modelled tool, refusals included, one call at a time against the real server: the models
+accept it, need a quirk exactly where its trigger is, and footprints are as recorded.
+
+``MCPCONC_LEARN=1 pytest tests/real/test_conformance.py`` writes the footprints anew.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import anyio
+import pytest
+
+import mcpconc.model.empirica.footprint as footprint
+from mcpconc.history import Outcome
+from mcpconc.linearize.search import check
+from mcpconc.model.base import Partition
+from mcpconc.model.empirica import MODELLED, SPEC
+from mcpconc.program import Call
+from mcpconc.target.base import Identity
+from mcpconc.verdict import Verdict
+from real.script import GHOST, GOOD, RISKY, Script, Walk, walk
+
+pytestmark = pytest.mark.real
+
+SUCCESS, REFUSED, USAGE = Outcome.SUCCESS, Outcome.REFUSED, Outcome.USAGE
+
+
+class Ruled(Script):
+    """A script whose calls say how they should end, and which quirks its objects need."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.due: dict[str, tuple[Outcome, str]] = {}
+
+    def refused(
+        self, error: str, agent: int, tool: str, token_in: str = "", **args: object
+    ) -> None:
+        self.due[self.call(agent, tool, token_in, **args).id] = (REFUSED, error)
+
+    def usage(self, agent: int, tool: str, **args: object) -> None:
+        self.due[self.call(agent, tool, **args).id] = (USAGE, "usage")
+
+
+def meant(script: Ruled) -> None:
+    """What works as it is meant to, with every refusal."""
+    s = script
+    s.refused("invalid-input", 0, "session_create")
+    session = s.make(0, "session_create", "session_id", "subject", ai_id="ai-0")
+    other = s.make(1, "session_create", "session_id", "subject", ai_id="ai-1")
+    s.call(0, "submit_preflight_assessment", "reasoning", session_id=session, vectors=GOOD)
+    bad = {"know": 1.5, "uncertainty": 0.1}
+    s.refused("invalid-input", 0, "submit_preflight_assessment", session_id=session, vectors=bad)
+    s.refused("session-not-found", 0, "submit_check_assessment", session_id="zz", vectors=GOOD)
+    artifacts(s, session)
+    goals(s, session)
+    s.call(0, "checkpoint_load", session_id=other)
+    s.call(0, "submit_check_assessment", "reasoning", session_id=session, vectors=GOOD)
+    s.call(1, "submit_check_assessment", "reasoning", session_id=session, vectors=GOOD)
+    form = '{"token": "{}"}'
+    s.call(0, "checkpoint_create", "metadata", session_id=session, phase="ACT", metadata=form)
+    s.usage(0, "checkpoint_create", session_id=session, phase="BAD")
+    s.call(0, "checkpoint_load", session_id=session)
+    s.call(0, "epistemics_list", session_id=session)
+    s.refused("session-not-found", 0, "epistemics_list", session_id=GHOST)
+    s.call(1, "assess_state", session_id=session)
+    s.call(0, "submit_postflight_assessment", "reasoning", session_id=session, vectors=GOOD)
+    s.call(1, "session_create", "subject", ai_id="ai-1")  # ends `other`
+    s.call(1, "epistemics_list", session_id=other)
+
+
+def artifacts(s: Ruled, session: object) -> None:
+    s.call(0, "finding_log", "finding", session_id=session)
+    s.call(0, "finding_log", "subject", session_id=session, finding="Common  ground")
+    s.call(1, "finding_log", "subject", session_id=session, finding="common GROUND")
+    unknown = s.make(0, "unknown_log", "unknown_id", "subject", session_id=session, unknown="why?")
+    s.call(1, "unknown_log", "subject", session_id=session, unknown="Why?")
+    s.call(0, "unknown_list", session_id=session)
+    s.call(1, "unknown_resolve", "resolved_by", unknown_id=unknown)
+    s.call(0, "unknown_resolve", "resolved_by", unknown_id=unknown)
+    s.refused("unknown-not-found", 0, "unknown_resolve", "resolved_by", unknown_id=GHOST)
+    s.call(0, "unknown_list", session_id=session, all=True)
+    s.usage(0, "unknown_list", session_id=session, limit=1.5)
+
+
+def goals(s: Ruled, session: object) -> None:
+    goal = s.make(0, "goals_create", "goal_id", "description", session_id=session, objective="Dig")
+    s.refused("similar-goal", 1, "goals_create", session_id=session, objective="dig!")
+    s.refused(
+        "invalid-input", 1, "goals_create", session_id=session, objective="Fly", scope_breadth=2
+    )
+    planned = s.make(
+        0, "goals_create", "goal_id", "objective", session_id=session, status="planned"
+    )
+    s.refused("no-tasks", 0, "goals_get_tasks", goal_id=goal)
+    task = s.make(0, "goals_add_task", "task_id", "description", goal_id=goal)
+    s.call(1, "goals_add_task", "description", goal_id=goal)
+    s.refused("goal-not-found", 0, "goals_add_task", "description", goal_id=GHOST)
+    s.call(1, "goals_complete_task", "evidence", task_id=task)
+    s.refused("task-not-found", 0, "goals_complete_task", "evidence", task_id=GHOST)
+    s.call(0, "goals_get_tasks", goal_id=goal)
+    s.call(0, "goals_progress", goal_id=goal)
+    s.refused("goal-not-found", 0, "goals_progress", goal_id=GHOST)
+    s.call(1, "goals_activate", goal_id=planned)
+    s.refused("not-planned", 0, "goals_activate", goal_id=planned)
+    s.refused("goal-not-found", 0, "goals_activate", goal_id=GHOST)
+    pair = {"goal_id": goal, "depends_on": planned}
+    s.call(0, "goals_add_dependency", "description", **pair)
+    s.refused("dependency-exists", 0, "goals_add_dependency", "description", **pair)
+    turned = {"goal_id": planned, "depends_on": goal}
+    s.refused("dependency-cycle", 0, "goals_add_dependency", "description", **turned)
+    s.refused("goal-not-found", 0, "goals_add_dependency", goal_id=goal, depends_on=GHOST)
+    s.refused("not-stale", 0, "goals_refresh", goal_id=goal)
+    s.call(0, "goals_mark_stale", "reason", session_id=session)
+    s.call(1, "goals_refresh", goal_id=goal)
+    s.call(0, "goals_list", session_id=session)
+    s.call(0, "goals_complete", "reason", goal_id=goal)
+    s.refused("goal-not-found", 0, "goals_complete", "reason", goal_id=GHOST)
+    s.call(0, "goals_list", session_id=session, completed=True)
+    s.call(1, "goals_create", "description", session_id=session, objective="DIG")  # free again
+
+
+def defects(script: Ruled, identity: Identity) -> dict[str, set[str]]:
+    """The triggers of all quirks; kind → quirks that some object of that kind needs."""
+    s = script
+    session = s.make(0, "session_create", "session_id", "subject", ai_id="ai-0")
+    other = s.make(1, "session_create", "session_id", "subject", ai_id="ai-1")
+    s.call(0, "submit_preflight_assessment", "reasoning", session_id=session, vectors=GOOD)
+    s.call(0, "submit_check_assessment", "reasoning", session_id=session, vectors=RISKY)
+    s.call(0, "submit_check_assessment", "reasoning", session_id=session, vectors=GOOD)
+    if identity is Identity.ISOLATED:
+        s.call(0, "submit_postflight_assessment", "reasoning", session_id=other, vectors=GOOD)
+    s.call(0, "submit_postflight_assessment", "reasoning", session_id=session, vectors=GOOD)
+    s.call(0, "session_create", "subject", ai_id="ai-0")
+    s.call(1, "submit_preflight_assessment", "reasoning", session_id=GHOST, vectors=GOOD)
+    goal = s.make(1, "goals_create", "goal_id", "description", session_id=other, objective="Dig")
+    task = s.make(1, "goals_add_task", "task_id", "description", goal_id=goal)
+    s.call(1, "goals_complete_task", "evidence", task_id=task)
+    s.call(1, "goals_complete_task", task_id=task)
+    s.call(1, "goals_add_dependency", "description", goal_id=goal, depends_on=goal)
+    redirected = {"postflight-redirected"} if identity is Identity.ISOLATED else set()
+    return {
+        "reflexes": {"checkpoint-counts-as-round", "auto-close-round", "ghost-session"}
+        | redirected,
+        "goal": {"evidence-cleared"},
+        "dependency": {"self-dependency"},
+    }
+
+
+def judged(walked: Walk) -> Iterator[Partition]:
+    yield from SPEC.partitions(walked.history.operations, walked.after)
+
+
+def why(partition: Partition) -> str:
+    found = check(partition)
+    stuck = "; ".join(f"{call}: {r.field} {r.expected} {r.seen}" for call, r in found.stuck)
+    return f"{partition.kind} {partition.key}: {partition.model.describe(found.state)}: {stuck}"
+
+
+def needed(partition: Partition) -> set[str]:
+    """The quirks without any one of which the partition cannot be explained."""
+    known = partition.model.known_quirks
+    if check(partition).verdict is Verdict.OK:
+        return set()
+    assert check(allowing(partition, known)).verdict is Verdict.OK, why(allowing(partition, known))
+    return {q for q in known if check(allowing(partition, known - {q})).verdict is not Verdict.OK}
+
+
+def allowing(partition: Partition, quirks: frozenset[str]) -> Partition:
+    return replace(partition, model=partition.model.excusing(quirks))
+
+
+@pytest.fixture(scope="module")
+def walks() -> dict[tuple[str, Identity], tuple[Ruled, Walk]]:
+    """Every script walked once."""
+    made = {}
+    for identity in (Identity.ISOLATED, Identity.EXPLICIT):
+        first = Ruled()
+        meant(first)
+        second = Ruled()
+        defects(second, identity)
+        made["meant", identity] = (first, anyio.run(walk, first, identity))
+        made["defects", identity] = (second, anyio.run(walk, second, identity))
+    return made
+
+
+IDENTITIES = pytest.mark.parametrize("identity", [Identity.ISOLATED, Identity.EXPLICIT])
+
+
+@IDENTITIES
+@pytest.mark.parametrize("name", ["meant", "defects"])
+def test_answers_are_of_the_kind_expected(walks, name: str, identity: Identity) -> None:
+    script, walked = walks[name, identity]
+    for call in script.calls:
+        o = walked.operation(call)
+        outcome, error = script.due.get(call.id, (SUCCESS, None))
+        assert (o.outcome, o.data.get("error")) == (outcome, error), told(call, o.data)
+
+
+def told(call: Call, data: object) -> str:
+    return f"{call.id} {call.tool} {dict(call.args)} answered {data}"
+
+
+@IDENTITIES
+def test_the_models_accept_what_works_as_meant(walks, identity: Identity) -> None:
+    _, walked = walks["meant", identity]
+    wrong = [why(p) for p in judged(walked) if check(p).verdict is not Verdict.OK]
+    assert not wrong
+
+
+@IDENTITIES
+def test_each_quirk_is_needed_where_its_trigger_is(walks, identity: Identity) -> None:
+    _, walked = walks["defects", identity]
+    due = defects(Ruled(), identity)
+    found: dict[str, set[str]] = {}
+    for partition in judged(walked):
+        found.setdefault(partition.kind, set()).update(needed(partition))
+    assert {kind: quirks for kind, quirks in found.items() if quirks} == due
+
+
+def test_every_modelled_tool_succeeds(walks) -> None:
+    _, walked = walks["meant", Identity.ISOLATED]
+    done = {o.tool for o in walked.history.operations if o.succeeded}
+    assert done == MODELLED
+
+
+def test_footprints_are_as_recorded(walks) -> None:
+    observed = [seen for _, walked in walks.values() for seen in walked.observed()]
+    learned = footprint.learn(observed)
+    if os.environ.get("MCPCONC_LEARN"):
+        file = Path(footprint.__file__).with_name("footprint.json")
+        file.write_text(json.dumps(learned, indent=1, sort_keys=True) + "\n")
+        footprint._learned.cache_clear()
+    assert not footprint.disagreements(learned)

@@ -191,7 +191,7 @@ class _Block:
         wanted = max((len(self._said(c, b)) for c in calls for b in (True, False)), default=0)
         self.column = min(
             (width - self.gutter) // max(len(agents), 1),
-            max(NARROWEST, wanted + 5 + 2 * max(self.slots.values())),
+            max(NARROWEST, wanted + 6 + 2 * max(self.slots.values())),
         )
 
     def draw(self, history: History, hidden: Sequence[int]) -> Iterator[str]:
@@ -263,7 +263,7 @@ class _Block:
         indent = " " * (len(call.id) + 1)
         return textwrap.wrap(
             self._said(call, begins),
-            self._room(call.start.agent),
+            self._room(call.start.agent) - 1,
             subsequent_indent=indent if begins else indent + "  ",
             max_lines=3,
             placeholder=" …",

@@ -205,28 +205,29 @@ async def _pip(wanted: Wanted, path: Path, progress: Progress) -> None:
 
 def _explain(wanted: Wanted, path: Path, done: Done) -> str:
     said = f"{done.out}\n{done.err}"
-    if "no version of" in said or "No matching distribution" in said:
-        return (
-            f"{wanted.label}: there is no such release on the package index "
-            f"(see https://pypi.org/project/{wanted.packages[0]}/#history)"
-        )
+    # First: pip, when it reaches no index, says that there is no matching distribution.
     if _unreachable(done):
         return (
             f"{wanted.label} is not installed and the package index cannot be reached: "
             f"{_cause(done)}; connect once, or set UV_DEFAULT_INDEX to an index that is reachable"
+        )
+    if "no version of" in said or "No matching distribution" in said:
+        return (
+            f"{wanted.label}: there is no such release on the package index "
+            f"(see https://pypi.org/project/{wanted.packages[0]}/#history)"
         )
     return f"{wanted.label} cannot be installed into {path}: {_cause(done)}"
 
 
 def _unreachable(done: Done) -> bool:
     marks = ("error sending request", "dns error", "client error", "Failed to fetch", "timed out")
-    more = ("Network connectivity is disabled", "NewConnectionError", "Temporary failure")
+    more = ("Network connectivity is disabled", "connection broken by", "ConnectionError")
     return any(mark in done.err for mark in marks + more)
 
 
 def _cause(done: Done) -> str:
     causes = [
-        line.strip().removeprefix("cause:").removeprefix("error:").strip()
+        line.strip().removeprefix("cause:").removeprefix("error:").removeprefix("ERROR:").strip()
         for line in done.err.splitlines()
         if line.strip().startswith(("cause:", "error:", "ERROR:"))
     ]

@@ -193,9 +193,11 @@ async def _loop(
     for n in count():
         elapsed = config.clock() - started
         while config.shrink and keeper.pending and keeper.spent <= SHRINK_SHARE * elapsed:
+            if config.max_time is not None and elapsed >= config.max_time:
+                break
             whole = config.max_time
             await keeper.minimise_next(
-                None if whole is None else SHRINK_SHARE * whole - keeper.spent
+                None if whole is None else min(SHRINK_SHARE * whole - keeper.spent, whole - elapsed)
             )
             elapsed = config.clock() - started
         if config.max_time is not None and elapsed >= config.max_time:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from mcpconc.cuts import only, overlaps, sequence
 from mcpconc.events import Emit, FindingFound, Kept, ShrinkProgress, TraceSaved
-from mcpconc.label import label
+from mcpconc.label import Labelled, label
 from mcpconc.oracle.base import Finding, Label
 from mcpconc.program import Program
 from mcpconc.rig import Execution, Rig
@@ -50,6 +50,7 @@ class _Entry:
     rig: Rig
     execution: Execution
     finding: Finding
+    tools: frozenset[str]
     times: int = 1
     path: Path | None = None
     from_calls: int = 0
@@ -65,7 +66,7 @@ class Keeper:
     emit: Emit
     clock: Callable[[], float]
     spent: float = 0.0
-    _entries: dict[tuple[Head, tuple[str, ...]], _Entry] = field(default_factory=dict)
+    _entries: list[_Entry] = field(default_factory=list)
     _pending: list[_Entry] = field(default_factory=list)
 
     @property
@@ -75,37 +76,37 @@ class Keeper:
     def note(self, on: Rig, execution: Execution) -> None:
         """Take in the findings of a run: count those known, save and queue the others."""
         for finding in execution.judgement.findings:
-            key = (finding.fingerprint.head(), _tools(execution.run.program, finding))
-            known = self._entries.get(key) or self._sequential(key)
+            tools = frozenset(_tools(execution.run.program, finding))
+            known = self._known(finding.fingerprint.head(), tools)
             if known is not None:
                 known.times += 1
                 continue
-            entry = _Entry(on, execution, finding)
+            entry = _Entry(on, execution, finding, tools)
             entry.from_calls = entry.to_calls = execution.run.program.concurrent()
-            self._entries[key] = entry
+            self._entries.append(entry)
             self.emit(FindingFound(finding, execution.run.program))
             self._save(entry, finding, execution, Shrink(finished=False), "")
-            self._pending.append(entry)
+            # A quirk is named, explained and labelled by the oracle that knows it.
+            if finding.label is Label.UNLABELLED:
+                self._pending.append(entry)
 
-    def _sequential(self, key: tuple[Head, tuple[str, ...]]) -> _Entry | None:
-        """A known sequential defect with this head whose calls are all among these: the same
-        defect again, dressed differently."""
-        head, tools = key
-        for (known, known_tools), entry in self._entries.items():
-            if (
-                known == head
-                and entry.finding.label is Label.SEQUENTIAL
-                and set(known_tools) <= set(tools)
-            ):
+    def _known(self, head: Head, tools: frozenset[str]) -> _Entry | None:
+        """The entry that a finding with this head most likely repeats, if any.
+
+        Which tools matter is known only once the program is minimal. Until then everything
+        with the same head waits for the first; afterwards it is the same if it contains the
+        tools that were left. Three of one kind are enough for one campaign.
+        """
+        same = [e for e in self._entries if e.finding.fingerprint.head() == head]
+        for entry in same:
+            if entry in self._pending or entry.tools <= tools:
                 return entry
-        return None
+        return same[-1] if len(same) >= 3 else None
 
     async def minimise_next(self, limit: float | None) -> None:
         """Minimise and label the most promising finding in at most `limit` seconds."""
         started = self.clock()
-        self._pending.sort(
-            key=lambda e: (e.finding.label is Label.SEQUENTIAL, len(e.finding.calls))
-        )
+        self._pending.sort(key=_promise)
         entry = self._pending.pop(0)
         end = None if limit is None else started + limit
 
@@ -135,12 +136,13 @@ class Keeper:
     def _replace(self, entry: _Entry, best: Minimised) -> None:
         old = entry.path
         entry.execution, entry.finding = best.execution, best.finding
+        entry.tools = frozenset(best.finding.fingerprint.tools)
         entry.to_calls = best.execution.run.program.concurrent()
         twin = self._twin(entry)
         if twin is not None:
             # Two findings that looked different were one: keep the first trace.
             twin.times += entry.times
-            self._entries = {k: e for k, e in self._entries.items() if e is not entry}
+            self._entries.remove(entry)
             if old is not None:
                 discard(old)
             return
@@ -149,7 +151,7 @@ class Keeper:
             discard(old)
 
     def _twin(self, entry: _Entry) -> _Entry | None:
-        for other in self._entries.values():
+        for other in self._entries:
             if (
                 other is not entry
                 and other not in self._pending
@@ -168,8 +170,18 @@ class Keeper:
     def kept(self) -> tuple[Kept, ...]:
         """All distinct findings, races first."""
         rank = {Label.RACE: 0, Label.CROSS_AGENT: 1, Label.UNLABELLED: 2, Label.SEQUENTIAL: 3}
-        entries = sorted(self._entries.values(), key=lambda e: rank[e.finding.label])
+        entries = sorted(self._entries, key=lambda e: rank[e.finding.label])
         return tuple(Kept(e.finding, e.path, e.times, e.from_calls, e.to_calls) for e in entries)
+
+
+PROMISE = ("effects", "linearizability", "isolation", "footprint", "order", "protocol")
+
+
+def _promise(entry: _Entry) -> tuple[int, int]:
+    """What to minimise first: oracles whose findings are mostly races, and few calls."""
+    oracle = entry.finding.fingerprint.oracle
+    rank = PROMISE.index(oracle) if oracle in PROMISE else len(PROMISE)
+    return rank, len(entry.finding.calls) or 99
 
 
 async def minimise(
@@ -231,14 +243,19 @@ async def minimise(
 
     shrunk = await shrink(program, finding.calls, attempt, expired=expired, progress=progress)
     smallest = shrunk.program
-    labelled = await label(smallest, head, sequentially, expired=expired)
+    if shrunk.reproduced:
+        labelled = await label(smallest, head, sequentially, expired=expired)
+    else:
+        labelled = Labelled(Label.UNLABELLED, "it did not come back", 0, 0)
     if labelled.shown is not None:
         smallest = labelled.shown
     winner = failing[smallest.digest()]
-    failed, of = shrunk.failed, shrunk.tries
+    # The run that is kept failed, too, but it was chosen for that.
+    failed, of = (shrunk.failed, shrunk.tries) if expired() else (0, 0)
     if not expired():
-        failed = of = 0
         for _ in range(FINAL_TRIES):
+            if expired():
+                break
             again = await on.run(smallest, winner.scheduler, next(seeds))
             of += 1
             failed += head in again.heads()

@@ -18,8 +18,8 @@ from mcpconc.world import World, world
 __all__ = ["GHOST", "GOOD", "RISKY", "Script", "Walk", "walk"]
 
 GOOD = {"know": 0.6, "uncertainty": 0.2, "engagement": 0.7}
-RISKY = {"know": 0.4, "uncertainty": 0.55, "context": 0.8}
-"""More than half uncertain: CHECK makes a checkpoint by itself."""
+RISKY = {"know": 0.4, "uncertainty": 0.65, "context": 0.8}
+"""So uncertain that CHECK loads the project again and replaces its own note."""
 GHOST = "00000000-0000-4000-8000-000000000000"
 
 

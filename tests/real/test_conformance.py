@@ -131,6 +131,8 @@ def defects(script: Ruled, identity: Identity) -> dict[str, set[str]]:
     other = s.make(1, "session_create", "session_id", "subject", ai_id="ai-1")
     s.call(0, "submit_preflight_assessment", "reasoning", session_id=session, vectors=GOOD)
     s.call(0, "submit_check_assessment", "reasoning", session_id=session, vectors=RISKY)
+    form = '{"token": "{}"}'
+    s.call(0, "checkpoint_create", "metadata", session_id=session, phase="CHECK", metadata=form)
     s.call(0, "submit_check_assessment", "reasoning", session_id=session, vectors=GOOD)
     if identity is Identity.ISOLATED:
         s.call(0, "submit_postflight_assessment", "reasoning", session_id=other, vectors=GOOD)

@@ -124,13 +124,14 @@ def test_a_missing_or_foreign_row_is_rejected() -> None:
     assert rejected(Reflexes(), left(row)) == "rows"
 
 
-def test_an_unsure_check_may_leave_a_checkpoint() -> None:
-    both = Reflexes().step((), assess(CHECK, 1, vectors=UNSURE))
-    assert not isinstance(both, Reject)
-    assert sorted(map(len, both)) == [1, 2]
-    alone = Reflexes().step((), assess(CHECK, 1))
-    assert not isinstance(alone, Reject)
-    assert [len(state) for state in alone] == [1]
+def test_the_note_of_an_unsure_check_may_have_lost_its_words() -> None:
+    def loaded(token: str, vectors: Any) -> Op:
+        return call("checkpoint_load", Entry(), Loaded("CHECK", 1, token, vectors))
+
+    unsure, sure = assess(CHECK, 1, vectors=UNSURE), assess(CHECK, 1)
+    assert rejected(Reflexes(), unsure, loaded("", UNSURE)) == ""
+    assert rejected(Reflexes(), unsure, loaded("t", UNSURE)) == ""
+    assert rejected(Reflexes(), sure, loaded("", SURE)) == "token"
 
 
 def test_checkpoints_do_not_number_on() -> None:

@@ -96,8 +96,13 @@ def _reflexes(snapshot: Snapshot, rows: Sequence[Row]) -> Iterator[Copies]:
         yield Copies("reflexes", place, "note", exists)
         if note is None:
             continue
-        wrote = token_in(note.get("meta"))
-        yield Copies("reflexes", place, "writer", {"row": known.token, "note": wrote})
+        meta = note.get("meta") or {}
+        if meta.get("auto_checkpoint"):  # it replaces the note of the CHECK that caused it
+            words = {"row": row.get("reasoning"), "note": meta.get("reasoning")}
+            yield Copies("reflexes", place, "reasoning", words)
+        else:
+            wrote = {"row": known.token, "note": token_in(meta)}
+            yield Copies("reflexes", place, "writer", wrote)
         vectors = vectors_of(note.get("vectors"))
         if vectors is not None:
             both = {"row": known.vectors, "note": vectors}

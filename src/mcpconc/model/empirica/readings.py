@@ -64,9 +64,6 @@ def _reflex_writer(
     if data.get("auto_closed"):
         listed = closing.get(session)
         return ("automatic close", listed.pop(0) if listed else next(iter(maybe), None))
-    if data.get("auto_checkpoint"):
-        checks = (o for o in known.of("submit_check_assessment") if _about(o, session, row))
-        return ("automatic checkpoint", next(checks, None))
     writer = tokens.get(token_in(row.get("reasoning")) or token_in(data))
     if writer is None:
         phase = row["phase"]
@@ -80,13 +77,6 @@ def _reflex_writer(
         writer = next(alike, None)
     kind = "checkpoint" if row.get("reasoning") is None else "reflexes"
     return (kind, writer)
-
-
-def _about(o: Operation, session: str, row: Row) -> bool:
-    """Whether an automatic checkpoint may be this CHECK's."""
-    if o.args.get("session_id") != session:
-        return False
-    return not o.succeeded or o.data.get("round") == row["round"]
 
 
 def logged(known: Facts) -> Iterator[Log]:

@@ -11,6 +11,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
@@ -31,19 +32,21 @@ SUCCESS, REFUSED, USAGE = Outcome.SUCCESS, Outcome.REFUSED, Outcome.USAGE
 
 
 class Ruled(Script):
-    """A script whose calls say how they should end, and which quirks its objects need."""
+    """A script whose calls say how they should end. Refusals do not depend on how agents are
+    told apart, so one identity mode is enough for them."""
 
-    def __init__(self) -> None:
+    def __init__(self, identity: Identity) -> None:
         super().__init__()
+        self.isolated = identity is Identity.ISOLATED
         self.due: dict[str, tuple[Outcome, str]] = {}
 
-    def refused(
-        self, error: str, agent: int, tool: str, token_in: str = "", **args: object
-    ) -> None:
-        self.due[self.call(agent, tool, token_in, **args).id] = (REFUSED, error)
+    def refused(self, error: str, agent: int, tool: str, token_in: str = "", **args: Any) -> None:
+        if self.isolated:
+            self.due[self.call(agent, tool, token_in, **args).id] = (REFUSED, error)
 
-    def usage(self, agent: int, tool: str, **args: object) -> None:
-        self.due[self.call(agent, tool, **args).id] = (USAGE, "usage")
+    def usage(self, agent: int, tool: str, **args: Any) -> None:
+        if self.isolated:
+            self.due[self.call(agent, tool, **args).id] = (USAGE, "usage")
 
 
 def meant(script: Ruled) -> None:
@@ -124,30 +127,35 @@ def goals(s: Ruled, session: object) -> None:
     s.call(1, "goals_create", "description", session_id=session, objective="DIG")  # free again
 
 
-def defects(script: Ruled, identity: Identity) -> dict[str, set[str]]:
-    """The triggers of all quirks; kind → quirks that some object of that kind needs."""
+def defects(script: Ruled) -> dict[str, set[str]]:
+    """The triggers of all quirks; kind → quirks that some object of that kind needs. Only where
+    POSTFLIGHT goes depends on the identity mode."""
     s = script
     session = s.make(0, "session_create", "session_id", "subject", ai_id="ai-0")
     other = s.make(1, "session_create", "session_id", "subject", ai_id="ai-1")
     s.call(0, "submit_preflight_assessment", "reasoning", session_id=session, vectors=GOOD)
     s.call(0, "submit_check_assessment", "reasoning", session_id=session, vectors=RISKY)
-    form = '{"token": "{}"}'
-    s.call(0, "checkpoint_create", "metadata", session_id=session, phase="CHECK", metadata=form)
-    s.call(0, "submit_check_assessment", "reasoning", session_id=session, vectors=GOOD)
-    if identity is Identity.ISOLATED:
-        s.call(0, "submit_postflight_assessment", "reasoning", session_id=other, vectors=GOOD)
+    posted = s.call(0, "submit_postflight_assessment", session_id=GHOST, vectors=GOOD)
     s.call(0, "submit_postflight_assessment", "reasoning", session_id=session, vectors=GOOD)
     s.call(0, "session_create", "subject", ai_id="ai-0")
+    if not s.isolated:
+        s.due[posted.id] = (REFUSED, "session-not-found")
+        return {"reflexes": {"auto-close-round"}}
+    s.call(1, "submit_check_assessment", "reasoning", session_id=other, vectors=GOOD)
+    form = '{"token": "{}"}'
+    s.call(0, "checkpoint_create", "metadata", session_id=other, phase="CHECK", metadata=form)
+    s.call(1, "submit_check_assessment", "reasoning", session_id=other, vectors=GOOD)
     s.call(1, "submit_preflight_assessment", "reasoning", session_id=GHOST, vectors=GOOD)
     goal = s.make(1, "goals_create", "goal_id", "description", session_id=other, objective="Dig")
     task = s.make(1, "goals_add_task", "task_id", "description", goal_id=goal)
     s.call(1, "goals_complete_task", "evidence", task_id=task)
     s.call(1, "goals_complete_task", task_id=task)
     s.call(1, "goals_add_dependency", "description", goal_id=goal, depends_on=goal)
-    redirected = {"postflight-redirected"} if identity is Identity.ISOLATED else set()
     return {
-        "reflexes": {"checkpoint-counts-as-round", "auto-close-round", "ghost-session"}
-        | redirected,
+        "reflexes": {
+            *("auto-close-round", "checkpoint-counts-as-round"),
+            *("ghost-session", "postflight-redirected"),
+        },
         "goal": {"evidence-cleared"},
         "dependency": {"self-dependency"},
     }
@@ -176,17 +184,18 @@ def allowing(partition: Partition, quirks: frozenset[str]) -> Partition:
     return replace(partition, model=partition.model.excusing(quirks))
 
 
+Walks = dict[tuple[str, Identity], tuple[Ruled, Walk]]
+
+
 @pytest.fixture(scope="module")
-def walks() -> dict[tuple[str, Identity], tuple[Ruled, Walk]]:
+def walks() -> Walks:
     """Every script walked once."""
-    made = {}
+    made: Walks = {}
     for identity in (Identity.ISOLATED, Identity.EXPLICIT):
-        first = Ruled()
-        meant(first)
-        second = Ruled()
-        defects(second, identity)
-        made["meant", identity] = (first, anyio.run(walk, first, identity))
-        made["defects", identity] = (second, anyio.run(walk, second, identity))
+        for script in (meant, defects):
+            ruled = Ruled(identity)
+            script(ruled)
+            made[script.__name__, identity] = (ruled, anyio.run(walk, ruled, identity))
     return made
 
 
@@ -195,7 +204,7 @@ IDENTITIES = pytest.mark.parametrize("identity", [Identity.ISOLATED, Identity.EX
 
 @IDENTITIES
 @pytest.mark.parametrize("name", ["meant", "defects"])
-def test_answers_are_of_the_kind_expected(walks, name: str, identity: Identity) -> None:
+def test_answers_are_of_the_kind_expected(walks: Walks, name: str, identity: Identity) -> None:
     script, walked = walks[name, identity]
     for call in script.calls:
         o = walked.operation(call)
@@ -208,29 +217,29 @@ def told(call: Call, data: object) -> str:
 
 
 @IDENTITIES
-def test_the_models_accept_what_works_as_meant(walks, identity: Identity) -> None:
+def test_the_models_accept_what_works_as_meant(walks: Walks, identity: Identity) -> None:
     _, walked = walks["meant", identity]
     wrong = [why(p) for p in judged(walked) if check(p).verdict is not Verdict.OK]
     assert not wrong
 
 
 @IDENTITIES
-def test_each_quirk_is_needed_where_its_trigger_is(walks, identity: Identity) -> None:
+def test_each_quirk_is_needed_where_its_trigger_is(walks: Walks, identity: Identity) -> None:
     _, walked = walks["defects", identity]
-    due = defects(Ruled(), identity)
+    due = defects(Ruled(identity))
     found: dict[str, set[str]] = {}
     for partition in judged(walked):
         found.setdefault(partition.kind, set()).update(needed(partition))
     assert {kind: quirks for kind, quirks in found.items() if quirks} == due
 
 
-def test_every_modelled_tool_succeeds(walks) -> None:
+def test_every_modelled_tool_succeeds(walks: Walks) -> None:
     _, walked = walks["meant", Identity.ISOLATED]
     done = {o.tool for o in walked.history.operations if o.succeeded}
     assert done == MODELLED
 
 
-def test_footprints_are_as_recorded(walks) -> None:
+def test_footprints_are_as_recorded(walks: Walks) -> None:
     observed = [seen for _, walked in walks.values() for seen in walked.observed()]
     learned = footprint.learn(observed)
     if os.environ.get("MCPCONC_LEARN"):

@@ -159,15 +159,18 @@ def test_an_automatic_close_is_the_next_postflight() -> None:
     assert {state[-1].round for state in lenient.step((), closing)} == {1}
 
 
-def test_an_automatic_close_keeps_what_was_last_recorded() -> None:
-    state = run(Reflexes(), assess(PREFLIGHT), call("session_create", Entry()))
+def test_an_automatic_close_keeps_what_was_recorded_before_postflight() -> None:
+    post = assess(POSTFLIGHT, vectors=UNSURE)
+    state = run(Reflexes(), assess(PREFLIGHT), post, call("session_create", Entry()))
     assert dict(state[-1].vectors) == {"know": 0.6, "uncertainty": 0.2, "completion": 1.0}
 
 
 def test_postflight_of_another_session_is_rejected() -> None:
-    elsewhere = call(POSTFLIGHT, Entry(elsewhere=True))
-    assert rejected(Reflexes(), elsewhere) == "session_id"
-    assert run(excused(Reflexes(), "postflight-redirected"), elsewhere) == ()
+    lenient = excused(Reflexes(), "postflight-redirected")
+    own = call(POSTFLIGHT, Entry(elsewhere="own"))
+    assert rejected(Reflexes(), own) == "session_id"
+    assert run(lenient, own) == ()
+    assert rejected(lenient, call(POSTFLIGHT, Entry(elsewhere="strange"))) == "session_id"
 
 
 def test_a_session_that_does_not_exist_must_be_refused() -> None:

@@ -362,7 +362,7 @@ def test_changes_are_named_without_ids() -> None:
     assert changes(before, middle) == {
         ("rows:sessions.goals", S): 1,
         ("rows:sessions.subtasks", G): 1,
-        ("ref:refs/notes/empirica/session/*/CHECK/#", S): 1,
+        ("ref:refs/notes/empirica/session/*/PHASE/#", S): 1,
     }
     goal = {**s.tables["goals"][0], "status": "completed", "goal_data": '{"a": {"b": 2}}'}
     s.tables = {**s.tables, "goals": [goal]}

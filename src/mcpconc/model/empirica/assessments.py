@@ -82,8 +82,18 @@ def _append(
     told_round = o.data.get("round") if o.succeeded else None
     ops[actual].append(op(o, entry, answer(o, told_round if told_round is not None else OK)))
     if named and named != actual:
-        elsewhere = Entry(row=(-1, -1), exists=True, elsewhere=True)
-        ops[named].append(op(o, elsewhere, answer(o, OK)))
+        whose = "own" if actual in _homes(known, o) else "strange"
+        away = Entry(exists=named in known.sessions, elsewhere=whose)
+        ops[named].append(op(o, away, answer(o, OK)))
+
+
+def _homes(known: Facts, o: Operation) -> set[str]:
+    """The sessions for which the caller has made a PREFLIGHT, or was making one."""
+    return {
+        str(p.data.get("session_id") or p.args.get("session_id"))
+        for p in known.of("submit_preflight_assessment")
+        if p.agent == o.agent and (o.returned is None or p.invoked < o.returned)
+    }
 
 
 def _valid(vectors: Any) -> bool:

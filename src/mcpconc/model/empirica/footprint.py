@@ -37,7 +37,9 @@ VARIABLE = frozenset(
 """Tables in which the number of rows depends on what is there, or on a tail that runs on after
 the answer and may be cut short: only the most that ever happens is known, and it is no bound."""
 
+ISSUES = f"rows:{DATABASE}.auto_captured_issues"
 UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+PHASE = re.compile(r"PREFLIGHT|CHECK|ACT|POSTFLIGHT")
 PER_INSTANCE = re.compile(r"(active_transaction|active_session)(_[^/]*)?$")
 OF_GOAL = ("subtasks", "goal_dependencies")
 GOAL_TOOLS = frozenset(
@@ -70,10 +72,14 @@ def _learned() -> Mapping[str, Footprint]:
 
 
 def footprint_of(operation: Operation) -> Footprint | None:
-    """The learned footprint of a call. A usage error changes nothing."""
+    """The learned footprint of a call. A usage error changes nothing, and any command that fails
+    may file an issue about itself."""
     if operation.outcome is Outcome.USAGE:
         return Footprint({})
-    return _learned().get(f"{operation.tool} {operation.outcome}")
+    learned = _learned().get(f"{operation.tool} {operation.outcome}")
+    if operation.outcome is not Outcome.REFUSED or learned is None:
+        return learned
+    return Footprint({**learned.changes, ISSUES: (0, MANY)}, learned.foreign)
 
 
 def changes(before: Snapshot, after: Snapshot) -> Mapping[tuple[str, str], int]:
@@ -173,10 +179,12 @@ def _path_owner(path: str, owners: Mapping[str, str]) -> str:
 
 
 def _masked(name: str) -> str:
-    """Without ids, numbers and names of instances."""
+    """Without ids, numbers, phases and names of instances."""
     stem = name.removesuffix(".json")
     if "/instance_projects/" in name:
         return stem.rpartition("/")[0] + "/*"
+    if "/session/" in name or "/checkpoints/" in name:
+        stem = PHASE.sub("PHASE", stem)
     return re.sub(r"\d+", "#", UUID.sub("*", PER_INSTANCE.sub(r"\1", stem)))
 
 

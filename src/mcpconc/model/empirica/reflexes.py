@@ -74,8 +74,9 @@ class Entry:
     exists: bool = True
     valid: bool = True
     phase: str = ""
-    elsewhere: bool = False
-    """The answer names another session: the caller's own transaction was open there."""
+    elsewhere: str = ""
+    """Where the answer names another session than the call: whether it is the caller's ``own``,
+    one for which it made a PREFLIGHT, or a ``strange`` one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,8 +114,8 @@ class Reflexes(Quirky):
     session has a checkpoint row of that phase);
     ``auto-close-round``: an automatic close is always round 1 (trigger: the session has a
     POSTFLIGHT row);
-    ``postflight-redirected``: POSTFLIGHT goes to the session of the caller's own last PREFLIGHT
-    and not to the one it names (trigger: they differ);
+    ``postflight-redirected``: POSTFLIGHT goes to the session of the caller's own PREFLIGHT and
+    not to the one it names (trigger: they differ);
     ``ghost-session``: assessments and checkpoints of a session that does not exist are accepted
     (trigger: there is none).
     """
@@ -143,7 +144,7 @@ class Reflexes(Quirky):
         if ghost and "ghost-session" not in self.quirks:
             return Reject("no-session-not-found", "refused: no such session", "success")
         if op.input.elsewhere:
-            if "postflight-redirected" not in self.quirks:
+            if op.input.elsewhere != "own" or "postflight-redirected" not in self.quirks:
                 return Reject("session_id", "the session named", "another session")
             return (state,)
         return self._append(state, op, op.input)
@@ -188,8 +189,9 @@ class Reflexes(Quirky):
         recorded: dict[str, float] = {}
         known = True
         for row in state:
-            known = known and row.vectors is not None
-            recorded |= dict(row.vectors or ())
+            if row.phase in ("PREFLIGHT", "CHECK"):
+                known = known and row.vectors is not None
+                recorded |= dict(row.vectors or ())
         recorded["completion"] = 1.0
         vectors = tuple(sorted(recorded.items())) if known else None
         return [

@@ -24,7 +24,6 @@ __all__ = [
     "retire",
     "sequence",
     "shorten",
-    "stakes",
     "texts",
     "to_prefix",
     "to_suffix",
@@ -136,13 +135,6 @@ def sequence(
         return replace(program, prefix=program.prefix + calls, lanes=empty, inflight=1)
     alone = replace(program, agents=1, lanes=(calls,), inflight=1)
     return alone.map_calls(lambda c: replace(c, agent=0))
-
-
-def stakes(program: Program, calls: Collection[str]) -> tuple[str, ...]:
-    """The tool names that a fingerprint carries, sorted: of the concurrent calls or, where
-    nothing is concurrent any more, of the calls that the finding involves."""
-    at_once = [call.tool for lane in program.lanes for call in lane]
-    return tuple(sorted(at_once or [call.tool for call in program.calls() if call.id in calls]))
 
 
 def merge(program: Program, agent: int, into: int) -> Program:

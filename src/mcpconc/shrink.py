@@ -16,9 +16,7 @@ from itertools import combinations, pairwise
 from mcpconc import cuts
 from mcpconc.program import Call, Program, refs
 
-__all__ = ["Attempt", "Shrunk", "only", "sequence", "shrink"]
-
-only, sequence = cuts.only, cuts.sequence
+__all__ = ["Attempt", "Shrunk", "shrink"]
 
 BUDGET = 120
 PATIENCE = 2
@@ -173,7 +171,8 @@ class _Search:
             self.better(candidate, result)
         else:
             self.rejected.add(digest)
-            self.harmless.append(_shape(candidate))
+            if _is_part(candidate, self.best):
+                self.harmless.append(_shape(candidate))
             if not cuts.overlaps(candidate):
                 self.orders.add(self.order(candidate))
         self.progress(self.best.concurrent(), self.attempts, False)
@@ -210,6 +209,13 @@ def _shape(program: Program) -> _Shape:
     """Which calls it makes, and where."""
     parts = (program.prefix, *program.lanes, program.suffix)
     return tuple(frozenset(call.id for call in part) for part in parts)
+
+
+def _is_part(candidate: Program, whole: Program) -> bool:
+    """Whether it is fewer or moved calls, and not the same number of changed ones."""
+    calls = {call.id: call for call in whole.calls()}
+    same = all(calls.get(call.id) == call for call in candidate.calls())
+    return same and _shape(candidate) != _shape(whole)
 
 
 def _within(shape: _Shape, other: _Shape) -> bool:

@@ -47,7 +47,7 @@ DOING = {
 """What reaches outside the process, or into its clock or its luck."""
 
 RUNNING = {"drive", "schedule", "nemesis", "target", "world", "readback", "procs"}
-JUDGING_ONLY = {"cuts", "shrink", "label"}
+SEARCHING = {"cuts", "shrink", "label"}
 LAST = {"report", "verbs", "cli", "pytest_plugin"}
 WHO_MAY: dict[str, set[str]] = {
     "report": {"cli", "verbs", "pytest_plugin"},
@@ -105,10 +105,10 @@ def test_pure_modules_do_nothing_but_compute(module: str) -> None:
     assert ours(module) <= PURE
 
 
-@pytest.mark.parametrize("module", of({"oracle"} | JUDGING_ONLY))
+@pytest.mark.parametrize("module", of({"oracle"} | SEARCHING))
 def test_judging_is_pure_too(module: str) -> None:
     assert not theirs(module) & DOING
-    assert ours(module) <= PURE | {"oracle"} | JUDGING_ONLY
+    assert ours(module) <= PURE | {"oracle"} | SEARCHING
 
 
 @pytest.mark.parametrize("module", of(RUNNING))

@@ -161,7 +161,9 @@ async def _read_database(path: Path, found: _Database) -> None:
             found.schema[f"{kind} {name}"] = _digest(definition)
         for table in _plain_tables([(e[0], e[1], e[3] or "") for e in master]):
             try:
-                found.tables[table] = await _read_table(connection, table)
+                columns, rows = await _read_table(connection, table)
+                found.tables[table] = rows
+                found.schema[f"table {table}"] = " ".join(columns)
             except sqlite3.DatabaseError as error:
                 found.checks.setdefault("read", []).append(f"table {table}: {error}")
         said = await connection.execute_fetchall("PRAGMA integrity_check(100)")
@@ -173,7 +175,8 @@ async def _read_database(path: Path, found: _Database) -> None:
         ]
 
 
-async def _read_table(connection: aiosqlite.Connection, table: str) -> list[Row]:
+async def _read_table(connection: aiosqlite.Connection, table: str) -> tuple[list[str], list[Row]]:
+    """The columns of a table, and its rows in rowid order."""
     quoted = '"' + table.replace('"', '""') + '"'
     try:
         # _rowid_ is the alias that an ordinary column is least likely to hide.
@@ -183,9 +186,10 @@ async def _read_table(connection: aiosqlite.Connection, table: str) -> list[Row]
             raise
         cursor = await connection.execute(f"SELECT NULL, * FROM {quoted}")
     rows = await cursor.fetchall()
-    names = ["_rowid_"] + [column[0] for column in cursor.description[1:]]
+    columns = [column[0] for column in cursor.description[1:]]
+    names = ["_rowid_", *columns]
     await cursor.close()
-    return [
+    return columns, [
         {
             name: value.hex() if isinstance(value, bytes) else value
             for name, value in zip(names, row, strict=True)

@@ -56,23 +56,28 @@ def _checks(before: Snapshot, after: Snapshot) -> Iterator[Finding]:
 
 
 def _schemas(before: Snapshot, after: Snapshot) -> Iterator[Finding]:
-    """What was there must stay as it was. Targets add tables and indexes when they first need
+    """What was there must stay. Targets add tables, columns and indexes when they first need
     them, so an addition is no finding."""
     there = {name.partition("/")[0] for name in after.schema}
     for database in sorted({name.partition("/")[0] for name in before.schema} - there):
         yield finding(NAME, "database-gone", database, summary=f"database {database} is gone")
-    for name, digest in before.schema.items():
+    for name, old in before.schema.items():
         database, _, what = name.partition("/")
-        if database in there and after.schema.get(name) != digest:
-            now = "changed" if name in after.schema else "gone"
-            yield finding(
-                NAME,
-                f"schema-{now}",
-                database,
-                what,
-                summary=f"{what} of database {database} is {now}",
-                evidence={"before": digest, "after": after.schema.get(name)},
-            )
+        if database not in there:
+            continue
+        new = after.schema.get(name)
+        lost = [c for c in old.split() if c not in (new or "").split()]
+        if new is None:
+            change, said = "schema-gone", "is gone"
+        elif lost and what.startswith("table "):
+            change, said = "columns-gone", f"has lost {', '.join(lost)}"
+        elif lost:
+            change, said = "schema-changed", "is another one than before"
+        else:
+            continue
+        summary = f"{what} of database {database} {said}"
+        evidence = {"before": old, "after": new}
+        yield finding(NAME, change, database, what, summary=summary, evidence=evidence)
 
 
 def _columns(run: Run, before: Snapshot, after: Snapshot) -> Iterator[Finding]:

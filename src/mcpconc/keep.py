@@ -30,6 +30,9 @@ TRIES = 3
 FINAL_TRIES = 5
 """Runs of the minimal program, to say how often it fails."""
 
+ALONE = 8
+"""Attempts at making a sequential program smaller: it is not what this tool is for."""
+
 ROTATION = ("barrier", "convoy", "free")
 
 
@@ -202,25 +205,6 @@ async def minimise(
     from_calls = program.concurrent()
     seeds = count(execution.seed)
 
-    alone = _alone(execution, finding)
-    tried = await on.run(alone, "free", next(seeds))
-    if head in tried.heads():
-        progress(from_calls, 1, True)
-        found = _pick(tried, head)
-        return Minimised(
-            tried,
-            replace(found.with_tools(_tools(alone, found)), label=Label.SEQUENTIAL),
-            Shrink(
-                finished=True,
-                attempts=1,
-                failed=1,
-                of=1,
-                from_calls=from_calls,
-                to_calls=sum(1 for _ in alone.calls()),
-            ),
-            "one agent alone shows it, in the order in which it was met",
-        )
-
     failing: dict[str, Execution] = {program.digest(): execution}
 
     async def attempt(candidate: Program) -> Attempt:
@@ -234,6 +218,28 @@ async def minimise(
             if expired() or not overlaps(candidate):
                 break
         return Attempt(0, made)
+
+    alone = _alone(execution, finding)
+    first = await attempt(alone)
+    if first.failed:
+        shrunk = await shrink(
+            alone, first.calls, attempt, budget=ALONE, expired=expired, progress=progress
+        )
+        winner = failing[shrunk.program.digest()]
+        found = _pick(winner, head)
+        return Minimised(
+            winner,
+            replace(found.with_tools(_tools(shrunk.program, found)), label=Label.SEQUENTIAL),
+            Shrink(
+                finished=True,
+                attempts=1 + shrunk.attempts,
+                failed=1,
+                of=1,
+                from_calls=from_calls,
+                to_calls=sum(1 for _ in shrunk.program.calls()),
+            ),
+            "one agent alone shows it, in the order in which it was met",
+        )
 
     async def sequentially(ordered: Program) -> frozenset[Head]:
         result = await on.run(ordered, "free", next(seeds))

@@ -131,7 +131,7 @@ async def fuzz(config: FuzzConfig, emit: Emit) -> CampaignFinished:
     keeper = Keeper(config.out / "traces", config.seed, emit, config.clock)
     stop = "interrupted"
     started = config.clock()
-    async with interrupts() as signals:
+    async with interrupts(progress) as signals:
         await target.install(progress)
         identities = config.identities or tuple(target.identities[:1])
         async with AsyncExitStack() as stack:

@@ -71,7 +71,7 @@ async def doctor(spec: str, work: Path, emit: Emit) -> Health:
     target = resolve(spec)
     checks: list[Check] = []
     try:
-        async with interrupts():
+        async with interrupts(lambda text: emit(TargetProgress(text))):
             await _examine(target, work, emit, checks)
     except TargetError as error:
         checks.append(Check("target", "bad", str(error)))

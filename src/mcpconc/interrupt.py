@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -31,14 +31,15 @@ class Interrupts:
 
 
 @asynccontextmanager
-async def interrupts() -> AsyncIterator[Interrupts]:
+async def interrupts(say: Callable[[str], None]) -> AsyncIterator[Interrupts]:
     """Inside, SIGINT and SIGTERM cancel the innermost scope put into `scopes`; the outermost
-    one is the body of this context itself."""
+    one is the body of this context itself. `say` is told at once that it was heard."""
     state = Interrupts()
 
     async def watch() -> None:
         with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
             async for _ in signals:
+                say("stopping; what was found is kept")
                 state.cancel()
 
     async with anyio.create_task_group() as tasks:

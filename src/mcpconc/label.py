@@ -55,8 +55,8 @@ async def label(
     """Decide the label of the finding with this fingerprint head.
 
     `run_sequentially` runs a program that has no concurrency and says which heads it showed.
-    It is called at most twice per order, and not after `expired`; with no order tried at all
-    the label stays `unlabelled`.
+    It is called at most twice per order, and not after `expired`: where that comes before all
+    were tried, the label stays `unlabelled`.
     """
     possible, chosen = orders(program, limit, seed)
     several = len({call.agent for call in program.calls()}) > 1
@@ -66,7 +66,7 @@ async def label(
         who = "one agent alone shows it" if one_agent else "shown one call at a time"
         for tried, order in enumerate(chosen, start=1):
             if expired():
-                return _out_of_time(kind, tried - 1, possible)
+                return _out_of_time(tried - 1, possible)
             candidate = sequence(program, order, one_agent=one_agent)
             if head in await run_sequentially(candidate):
                 basis = f"{who}, order {tried} of {_count(possible, len(chosen))}"
@@ -79,12 +79,10 @@ def _count(possible: int, tried: int) -> str:
     return f"all {possible}" if tried >= possible else f"{tried} sampled of {possible}"
 
 
-def _out_of_time(kind: Label, tried: int, possible: int) -> Labelled:
-    """Time is up. While one agent alone was being tried, nothing is known of several."""
-    if kind is Label.SEQUENTIAL or not tried:
-        return Labelled(Label.UNLABELLED, "no time to try one-at-a-time orders", 0, possible)
-    basis = f"not shown by {tried} of {possible} one-at-a-time orders; then time was up"
-    return Labelled(Label.RACE, basis, tried, possible)
+def _out_of_time(tried: int, possible: int) -> Labelled:
+    """Time is up before every order was tried: an order not tried might have shown it."""
+    basis = f"only {tried} of {possible} one-at-a-time orders were tried, then time was up"
+    return Labelled(Label.UNLABELLED, basis, tried, possible)
 
 
 def orders(

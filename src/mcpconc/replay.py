@@ -70,16 +70,20 @@ async def replay(trace: Trace, times: int, target: str, work: Path, emit: Emit) 
     hits = tried = 0
     others: set[str] = set()
     error = ""
-    async with interrupts() as signals:
+
+    def progress(text: str) -> None:
+        emit(TargetProgress(text))
+
+    async with interrupts(progress) as signals:
         try:
             system = resolve(target or trace.target)
-            await system.install(lambda text: emit(TargetProgress(text)))
+            await system.install(progress)
             async with rig(
                 system,
                 Identity(trace.identity),
                 trace.program.agents,
                 work,
-                lambda text: emit(TargetProgress(text)),
+                progress,
             ) as on:
                 with anyio.CancelScope() as scope:
                     signals.scopes.append(scope)

@@ -19,11 +19,11 @@ class Snapshot:
     """State of a world after quiescence.
 
     `tables` is database name → table → rows in rowid order. `schema` is ``database/kind name``
-    (``sessions/table goals``) → the columns of a table, the digest of anything else. `refs` is ref name → object id;
-    `notes` is notes ref → annotated object → text. `files` is path relative to the world →
-    text. `checks` is the name of a built-in check (``sessions.integrity_check``,
-    ``sessions.foreign_key_check``, ``git.fsck``) → its complaints; an empty tuple means that it
-    ran and found nothing.
+    (``sessions/table goals``) → the columns of a table, the digest of anything else. `refs` is
+    ref name → object id; `notes` is notes ref → annotated object → text. `files` is path
+    relative to the world → text. `checks` is the name of a built-in check
+    (``sessions.integrity_check``, ``sessions.foreign_key_check``, ``git.fsck``) → its
+    complaints; an empty tuple means that it ran and found nothing.
     """
 
     tables: Mapping[str, Mapping[str, Sequence[Row]]] = field(default_factory=dict)

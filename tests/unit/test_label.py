@@ -135,9 +135,8 @@ def test_without_time_there_is_no_label() -> None:
     assert not ran
 
 
-def test_orders_left_untried_are_said() -> None:
+def test_a_race_is_claimed_only_when_every_order_was_tried() -> None:
     left = iter([False, False, False, True])
     result, _ = decide(program("a", "x"), lambda p: False, expired=lambda: next(left))
-    assert result.label is Label.RACE
-    assert not result.exhaustive
+    assert result.label is Label.UNLABELLED
     assert "1 of 2" in result.basis

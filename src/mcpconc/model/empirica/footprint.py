@@ -38,6 +38,7 @@ VARIABLE = frozenset(
 the answer and may be cut short: only the most that ever happens is known, and it is no bound."""
 
 ISSUES = f"rows:{DATABASE}.auto_captured_issues"
+VARYING = {f"rows:{DATABASE}.{table}": (0, MANY) for table in sorted(VARIABLE)}
 UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 PHASE = re.compile(r"PREFLIGHT|CHECK|ACT|POSTFLIGHT")
 PER_INSTANCE = re.compile(r"(active_transaction|active_session)(_[^/]*)?$")
@@ -72,13 +73,17 @@ def _learned() -> Mapping[str, Footprint]:
 
 
 def footprint_of(operation: Operation) -> Footprint | None:
-    """The learned footprint of a call. A usage error changes nothing, and any command that fails
-    may file an issue about itself."""
+    """The learned footprint of a call. A usage error changes nothing, any command that fails may
+    file an issue about itself, and assessments may add to what varies with what is there."""
     if operation.outcome is Outcome.USAGE:
         return Footprint({})
     learned = _learned().get(f"{operation.tool} {operation.outcome}")
-    if operation.outcome is not Outcome.REFUSED or learned is None:
+    if learned is not None and operation.tool.endswith("_assessment"):
+        learned = Footprint({**VARYING, **learned.changes}, learned.foreign)
+    if operation.outcome is not Outcome.REFUSED:
         return learned
+    if learned is None:  # never seen refused: then it should leave nothing
+        return Footprint({ISSUES: (0, MANY)}) if f"{operation.tool} success" in _learned() else None
     return Footprint({**learned.changes, ISSUES: (0, MANY)}, learned.foreign)
 
 

@@ -175,7 +175,7 @@ def test_postflight_of_another_session_is_rejected() -> None:
 
 def test_a_session_that_does_not_exist_must_be_refused() -> None:
     ghost = assess(PREFLIGHT, exists=False)
-    assert rejected(Reflexes(), ghost) == "no-session-not-found"
+    assert rejected(Reflexes(), ghost) == "session-not-found"
     assert rejected(excused(Reflexes(), "ghost-session"), ghost) == ""
     refusal = assess(PREFLIGHT, Refusal("session-not-found"), exists=False)
     assert rejected(Reflexes(), refusal) == ""
@@ -185,7 +185,7 @@ def test_a_session_that_does_not_exist_must_be_refused() -> None:
 def test_malformed_vectors_may_be_refused_and_others_not() -> None:
     refusal = Refusal("invalid-input")
     assert rejected(Reflexes(), assess(PREFLIGHT, refusal, valid=False)) == ""
-    assert rejected(Reflexes(), assess(PREFLIGHT, refusal)) == "invalid-input"
+    assert rejected(Reflexes(), assess(PREFLIGHT, refusal)) == "spurious-invalid-input"
 
 
 def test_a_list_is_a_set_of_rows() -> None:
@@ -242,21 +242,21 @@ def shown(completed: bool, output: Hashable) -> Op:
     ],
 )
 def test_nothing_works_on_a_goal_that_is_not_there(op: Op) -> None:
-    assert rejected(GoalModel(), op) == "no-goal-not-found"
+    assert rejected(GoalModel(), op) == "goal-not-found"
 
 
 def test_a_goal_that_is_there_is_found() -> None:
     refusal = call("goals_complete", "done", Refusal("goal-not-found"))
-    assert rejected(GoalModel(), NEW, refusal) == "goal-not-found"
+    assert rejected(GoalModel(), NEW, refusal) == "spurious-goal-not-found"
 
 
 def test_only_planned_goals_are_activated() -> None:
     assert run(GoalModel(), PLANNED, call("goals_activate")).status == "in_progress"
-    assert rejected(GoalModel(), NEW, call("goals_activate")) == "no-not-planned"
+    assert rejected(GoalModel(), NEW, call("goals_activate")) == "not-planned"
     told = call("goals_activate", None, Refusal("not-planned", "completed"))
     assert rejected(GoalModel(), PLANNED, COMPLETE, told) == ""
     assert rejected(GoalModel(), NEW, told) == "status"
-    assert rejected(GoalModel(), PLANNED, told) == "not-planned"
+    assert rejected(GoalModel(), PLANNED, told) == "spurious-not-planned"
 
 
 def test_a_completed_goal_stays_completed() -> None:
@@ -274,8 +274,8 @@ def test_only_open_goals_are_marked_stale_and_refreshed() -> None:
     assert run(GoalModel(), NEW, mark).stale == "why"
     assert run(GoalModel(), NEW, COMPLETE, mark).stale is None
     assert rejected(GoalModel(), NEW, mark, refresh) == ""
-    assert rejected(GoalModel(), NEW, refresh) == "no-not-stale"
-    assert rejected(GoalModel(), NEW, mark, COMPLETE, refresh) == "no-not-stale"
+    assert rejected(GoalModel(), NEW, refresh) == "not-stale"
+    assert rejected(GoalModel(), NEW, mark, COMPLETE, refresh) == "not-stale"
     assert rejected(GoalModel(), NEW, mark, call("goals_refresh", None, Refusal("not-stale"))) != ""
 
 
@@ -285,7 +285,7 @@ def test_tasks_that_are_told_are_those_added() -> None:
     assert rejected(GoalModel(), NEW, TASK, tasks) == "tasks"
     assert rejected(GoalModel(), NEW, call("goals_get_tasks", None, Refusal("no-tasks"))) == ""
     none = call("goals_get_tasks", None, Refusal("no-tasks"))
-    assert rejected(GoalModel(), NEW, TASK, none) == "no-tasks"
+    assert rejected(GoalModel(), NEW, TASK, none) == "spurious-no-tasks"
 
 
 def test_completing_without_evidence_keeps_the_evidence() -> None:
@@ -338,10 +338,10 @@ def similar(*ids: str) -> Refusal:
 
 def test_one_open_goal_per_objective() -> None:
     first = objective("g1", "dig")
-    assert rejected(Objectives(), first, objective("g2", "dig")) == "no-similar-goal"
+    assert rejected(Objectives(), first, objective("g2", "dig")) == "similar-goal"
     assert rejected(Objectives(), first, objective(None, "dig", similar("g1"))) == ""
     assert rejected(Objectives(), first, objective(None, "dig", similar("g9"))) == "similar_goals"
-    assert rejected(Objectives(), objective(None, "dig", similar("g1"))) == "similar-goal"
+    assert rejected(Objectives(), objective(None, "dig", similar("g1"))) == "spurious-similar-goal"
 
 
 def test_completing_frees_the_objective() -> None:
@@ -351,7 +351,7 @@ def test_completing_frees_the_objective() -> None:
 
 def test_objectives_within_one_another_count_as_equal() -> None:
     ops = (objective("g1", "dig"), objective("g2", "dig deep"))
-    assert rejected(Objectives(), *ops) == "no-similar-goal"
+    assert rejected(Objectives(), *ops) == "similar-goal"
 
 
 def test_marking_stale_counts_the_open_goals() -> None:
@@ -368,11 +368,11 @@ def depend(a: str, b: str, output: Hashable | None = OK, exist: bool = True) -> 
 
 
 def test_two_goals_depend_once_and_one_way() -> None:
-    assert rejected(Dependencies(), depend("a", "b"), depend("a", "b")) == "no-dependency-exists"
-    assert rejected(Dependencies(), depend("a", "b"), depend("b", "a")) == "no-dependency-cycle"
+    assert rejected(Dependencies(), depend("a", "b"), depend("a", "b")) == "dependency-exists"
+    assert rejected(Dependencies(), depend("a", "b"), depend("b", "a")) == "dependency-cycle"
     again = depend("a", "b", Refusal("dependency-exists"))
     assert rejected(Dependencies(), depend("a", "b"), again) == ""
-    assert rejected(Dependencies(), again) == "dependency-exists"
+    assert rejected(Dependencies(), again) == "spurious-dependency-exists"
 
 
 def test_dependencies_left_are_counted() -> None:
@@ -381,14 +381,14 @@ def test_dependencies_left_are_counted() -> None:
 
 
 def test_a_goal_cannot_depend_on_itself_but_for_the_quirk() -> None:
-    assert rejected(Dependencies(), depend("a", "a")) == "no-dependency-cycle"
+    assert rejected(Dependencies(), depend("a", "a")) == "dependency-cycle"
     lenient = excused(Dependencies(), "self-dependency")
     assert rejected(lenient, depend("a", "a")) == ""
-    assert rejected(lenient, depend("a", "b"), depend("b", "a")) == "no-dependency-cycle"
+    assert rejected(lenient, depend("a", "b"), depend("b", "a")) == "dependency-cycle"
 
 
 def test_dependencies_need_their_goals() -> None:
-    assert rejected(Dependencies(), depend("a", "x", exist=False)) == "no-goal-not-found"
+    assert rejected(Dependencies(), depend("a", "x", exist=False)) == "goal-not-found"
     refusal = depend("a", "x", Refusal("goal-not-found"), exist=False)
     assert rejected(Dependencies(), refusal) == ""
 
@@ -430,9 +430,9 @@ def test_one_unknown_per_text() -> None:
 def test_resolving_is_repeatable_and_survives_logging_again() -> None:
     state = run(Unknowns(), LOG, resolve("a"), resolve("b"), LOG)
     assert state == Unknown("u1", True, "b")
-    assert rejected(Unknowns(), resolve("a")) == "no-unknown-not-found"
+    assert rejected(Unknowns(), resolve("a")) == "unknown-not-found"
     missing = resolve("a", "u1", Refusal("unknown-not-found"))
-    assert rejected(Unknowns(), LOG, missing) == "unknown-not-found"
+    assert rejected(Unknowns(), LOG, missing) == "spurious-unknown-not-found"
 
 
 @pytest.mark.parametrize(
@@ -453,7 +453,7 @@ def test_lists_of_unknowns(asked: str, output: Hashable, field: str) -> None:
 def test_what_is_missing_is_refused() -> None:
     model = Missing(error="task-not-found")
     assert rejected(model, call("goals_complete_task", None, Refusal("task-not-found"))) == ""
-    assert rejected(model, call("goals_complete_task")) == "no-task-not-found"
+    assert rejected(model, call("goals_complete_task")) == "task-not-found"
 
 
 def test_natural_keys() -> None:

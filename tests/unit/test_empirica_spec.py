@@ -217,7 +217,7 @@ def test_a_list_that_may_leave_it_out_is_not(more: dict[str, Any]) -> None:
 def test_a_task_that_nobody_made_must_be_refused() -> None:
     s = Story()
     s.call("goals_complete_task", {"task_id": "t"}, task_id="t", evidence="{}")
-    assert s.verdict("task") == (Verdict.VIOLATION, "no-task-not-found")
+    assert s.verdict("task") == (Verdict.VIOLATION, "task-not-found")
 
 
 def test_one_objective_twice_has_no_order() -> None:
@@ -227,7 +227,7 @@ def test_one_objective_twice_has_no_order() -> None:
     other = "44444444-4444-4444-8444-444444444444"
     s.call("goals_create", {"goal_id": other, "session_id": S}, session_id=S, objective="DIG")
     s.row("goals", id=other, session_id=S, objective="DIG", goal_data="{}")
-    assert s.verdict("objective") == (Verdict.VIOLATION, "no-similar-goal")
+    assert s.verdict("objective") == (Verdict.VIOLATION, "similar-goal")
 
 
 def test_an_unanswered_goal_that_is_there_counts() -> None:

@@ -23,6 +23,7 @@ __all__ = [
     "refused",
     "same_objective",
     "same_text",
+    "spurious",
     "token_in",
 ]
 
@@ -108,11 +109,16 @@ def refused(output: Hashable | None, error: str, due: bool) -> Reject | None:
     """
     if output is None:
         return None
-    if isinstance(output, Refusal):
-        if output.error != error:
-            return Reject(output.error, f"{error} or success", output.error)
-        return None if due else Reject(error, "success", f"refused: {error}")
-    return Reject(f"no-{error}", f"refused: {error}", "success") if due else None
+    if not isinstance(output, Refusal):
+        return Reject(error, "refused", "accepted") if due else None
+    if output.error == error and due:
+        return None
+    return spurious(output)
+
+
+def spurious(output: Refusal) -> Reject:
+    """A refusal for which there is no reason."""
+    return Reject(f"spurious-{output.error}", "accepted", "refused")
 
 
 def same_text(text: str) -> str:

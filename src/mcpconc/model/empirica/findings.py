@@ -10,7 +10,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from mcpconc.model.base import SNAPSHOT, Op, Partition, Reject
-from mcpconc.model.empirica.common import NONE, Quirky, Refusal, answer, op, partition, same_text
+from mcpconc.model.empirica.common import (
+    NONE,
+    Quirky,
+    Refusal,
+    answer,
+    op,
+    partition,
+    same_text,
+    spurious,
+)
 from mcpconc.model.empirica.facts import Facts
 
 __all__ = ["Finding", "Findings", "partitions"]
@@ -49,7 +58,7 @@ class Findings(Quirky):
             assert isinstance(op.output, tuple)
             return _left(state, op.output)
         if isinstance(op.output, Refusal):
-            return Reject(op.output.error, "success", op.output.error)
+            return spurious(op.output)
         assert isinstance(op.input, Finding)
         if state is None:
             return (op.input if op.input.id else None,)

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from mcpconc.model.base import SNAPSHOT, Op, Reject
-from mcpconc.model.empirica.common import OK, Quirky, Refusal, refused
+from mcpconc.model.empirica.common import OK, Quirky, Refusal, refused, spurious
 
 __all__ = ["Goal", "GoalModel", "Shown", "Task"]
 
@@ -182,7 +182,7 @@ def _read(state: State, op: Op) -> Reject | None:
 
 def _listed(state: State, op: Op) -> Reject | None:
     if isinstance(op.output, Refusal):
-        return Reject(op.output.error, "success", op.output.error)
+        return spurious(op.output)
     listed = state.exists and state.completed == op.input
     if not listed or op.output == OK:
         if listed == (op.output != OK):

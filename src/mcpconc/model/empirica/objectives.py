@@ -22,6 +22,7 @@ from mcpconc.model.empirica.common import (
     partition,
     refused,
     same_objective,
+    spurious,
 )
 from mcpconc.model.empirica.facts import Facts
 
@@ -97,7 +98,7 @@ class OpenGoals(Quirky):
         if op.name == "goals_complete":
             return (state - {str(op.input)},)
         if isinstance(op.output, Refusal):
-            return Reject(op.output.error, "success", op.output.error)
+            return spurious(op.output)
         if op.output is None or op.output == len(state):
             return (state,)
         return Reject("goals_marked_stale", len(state), op.output)

@@ -12,7 +12,7 @@ from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 
 from mcpconc.model.base import SNAPSHOT, Op, Reject
-from mcpconc.model.empirica.common import Quirky, Refusal, refused
+from mcpconc.model.empirica.common import Quirky, Refusal, refused, spurious
 
 __all__ = ["VECTORS", "Entry", "Listed", "Loaded", "Reflex", "Reflexes", "Vectors", "listing"]
 
@@ -142,7 +142,7 @@ class Reflexes(Quirky):
             return self._refusal(state, op.input, op.output)
         ghost = not op.input.exists and op.name != "session_create"
         if ghost and "ghost-session" not in self.quirks:
-            return Reject("no-session-not-found", "refused: no such session", "success")
+            return Reject("session-not-found", "refused", "accepted")
         if op.input.elsewhere:
             if op.input.elsewhere != "own" or "postflight-redirected" not in self.quirks:
                 return Reject("session_id", "the session named", "another session")
@@ -217,7 +217,7 @@ class Reflexes(Quirky):
             due = listing((r.phase, r.token if r.assessed else "") for r in state)
             return None if op.output == due else Reject("trajectories", due, op.output)
         if isinstance(op.output, Refusal):
-            return Reject(op.output.error, "success", op.output.error)
+            return spurious(op.output)
         if op.name == "checkpoint_load":
             best = _latest(state, op.input.phase if isinstance(op.input, Entry) else "")
             return _same_checkpoint(best, op.output)

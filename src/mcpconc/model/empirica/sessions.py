@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from mcpconc.history import Operation
 from mcpconc.model.base import SNAPSHOT, Op, Partition, Reject
-from mcpconc.model.empirica.common import NONE, Quirky, Refusal, answer, op, partition
+from mcpconc.model.empirica.common import NONE, Quirky, Refusal, answer, op, partition, spurious
 from mcpconc.model.empirica.facts import Facts
 
 __all__ = ["Sessions", "closed_by", "partitions"]
@@ -39,7 +39,7 @@ class Sessions(Quirky):
         if op.name == SNAPSHOT:
             return (state,) if op.output == state else Reject("end_time", state, op.output)
         if isinstance(op.output, Refusal):
-            return Reject(op.output.error, "success", op.output.error)
+            return spurious(op.output)
         if op.output is not None and op.output != state:
             return Reject("auto_closed_sessions", state, op.output)
         # Closing the old and inserting the new one are different transactions, so a call that

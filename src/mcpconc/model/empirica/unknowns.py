@@ -22,6 +22,7 @@ from mcpconc.model.empirica.common import (
     partition,
     refused,
     same_text,
+    spurious,
 )
 from mcpconc.model.empirica.facts import Facts
 from mcpconc.model.empirica.missing import missing
@@ -69,7 +70,7 @@ class Unknowns(Quirky):
         if op.name == "unknown_resolve":
             return _resolve(state, op)
         if isinstance(op.output, Refusal):
-            return Reject(op.output.error, "success", op.output.error)
+            return spurious(op.output)
         if state is None:
             return (Unknown(str(op.input)) if op.input else None,)
         if op.output is not None and op.output != state.id:
@@ -102,7 +103,7 @@ def _listed(state: State, op: Op) -> Reject | None:
     if op.output is None:
         return None
     if isinstance(op.output, Refusal):
-        return Reject(op.output.error, "success", op.output.error)
+        return spurious(op.output)
     asked = {"open": (False,), "resolved": (True,), "all": (False, True)}[str(op.input)]
     due = state if state is not None and state.resolved in asked else OK
     if due == op.output:

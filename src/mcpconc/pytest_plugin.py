@@ -87,7 +87,7 @@ class Bench:
         return None
 
     async def _minimise(self, on: Rig, execution: Execution, finding: Finding) -> Any:
-        from mcpconc.keep import minimise
+        from mcpconc.minimise import minimise
 
         return await minimise(
             on,

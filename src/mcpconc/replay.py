@@ -14,7 +14,8 @@ import anyio
 from mcpconc.errors import TargetError, TraceError
 from mcpconc.events import Emit, ReplayTried, ShrinkProgress, TargetProgress, TraceSaved
 from mcpconc.interrupt import interrupts
-from mcpconc.keep import as_trace, minimise
+from mcpconc.keep import as_trace
+from mcpconc.minimise import minimise
 from mcpconc.rig import Execution, Rig, rig
 from mcpconc.target import resolve
 from mcpconc.target.base import Identity

@@ -88,7 +88,7 @@ async def minimise(
         return Minimised(
             kept,
             replace(
-                found.withinvolved_tools(involved_tools(shrunk.program, found)),
+                found.with_tools(involved_tools(shrunk.program, found)),
                 label=Label.SEQUENTIAL,
             ),
             Shrink(
@@ -125,7 +125,7 @@ async def minimise(
         return Minimised(
             run,
             replace(
-                found.withinvolved_tools(lanes or involved_tools(smallest, found)),
+                found.with_tools(lanes or involved_tools(smallest, found)),
                 label=labelled.label,
             ),
             Shrink(

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
-from itertools import count
+from itertools import count, cycle
 from pathlib import Path
 
 import anyio
@@ -47,7 +47,7 @@ SHRINK_SHARE = 0.4
 """Of the time spent so far, at most this much on minimising."""
 
 TROUBLES = 3
-"""Runs that may fail for reasons of the machine before a campaign gives up."""
+"""Times in a row that the target may fail to come up again before a campaign gives up."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,6 +80,7 @@ class Tally:
     calls: int = 0
     unknown: int = 0
     infra: int = 0
+    broken: bool = False
     overlap: float = 0.0
     overlap_max: int = 0
     sent: Counter[str] = field(default_factory=Counter)
@@ -188,39 +189,53 @@ async def _loop(
     emit: Emit,
     started: float,
 ) -> str:
-    """Run, keep, minimise, until something says stop; returns what."""
+    """Run, keep, minimise, until something says stop; returns what.
+
+    :raises TargetError: if the target does not even let the first run be made.
+    """
     programs = _programs(config)
+    turns = cycle(rigs)
+    troubles = 0
     for n in count():
-        elapsed = config.clock() - started
-        while config.shrink and keeper.pending and keeper.spent <= SHRINK_SHARE * elapsed:
-            if config.max_time is not None and elapsed >= config.max_time:
-                break
-            whole = config.max_time
-            await keeper.minimise_next(
-                None if whole is None else min(SHRINK_SHARE * whole - keeper.spent, whole - elapsed)
-            )
-            elapsed = config.clock() - started
-        if config.max_time is not None and elapsed >= config.max_time:
-            return "time is up"
-        if config.runs is not None and tally.runs >= config.runs:
-            break
-        program = await anyio.to_thread.run_sync(next, programs, None)
-        if program is None:
-            return "the strategy has no more programs"
-        on = rigs[n % len(rigs)]
         try:
+            await _minimise(config, keeper, started)
+            if config.max_time is not None and config.clock() - started >= config.max_time:
+                return "time is up"
+            if config.runs is not None and tally.runs >= config.runs:
+                while config.shrink and keeper.pending and config.max_time is None:
+                    await keeper.minimise_next(None)
+                return f"{tally.runs} runs done"
+            program = await anyio.to_thread.run_sync(next, programs, None)
+            if program is None:
+                return "the strategy has no more programs"
+            on = next(turns)
             execution = await on.run(program, config.scheduler, config.seed * 7919 + n)
         except TargetError as error:
             tally.infra += 1
+            troubles += 1
             emit(InfraTrouble(str(error)))
-            if tally.infra >= TROUBLES and tally.infra > tally.runs:
+            if troubles < TROUBLES:
+                continue
+            if not tally.runs:
                 raise
-            continue
+            tally.broken = True
+            return f"the target failed {troubles} times in a row"
+        troubles = 0
         emit(tally.add(execution, program.digest(), on.identity.value))
         keeper.note(on, execution)
-    while config.shrink and keeper.pending and config.max_time is None:
-        await keeper.minimise_next(None)
-    return f"{tally.runs} runs done"
+    raise AssertionError("count() does not end")
+
+
+async def _minimise(config: FuzzConfig, keeper: Keeper, started: float) -> None:
+    """Minimise what waits for it, as far as its share of the time goes."""
+    whole = config.max_time
+    while config.shrink and keeper.pending:
+        elapsed = config.clock() - started
+        if keeper.spent > SHRINK_SHARE * elapsed or (whole is not None and elapsed >= whole):
+            return
+        await keeper.minimise_next(
+            None if whole is None else min(SHRINK_SHARE * whole - keeper.spent, whole - elapsed)
+        )
 
 
 def _exit(interrupted: bool, tally: Tally, keeper: Keeper) -> Exit:
@@ -228,6 +243,8 @@ def _exit(interrupted: bool, tally: Tally, keeper: Keeper) -> Exit:
         return Exit.INTERRUPTED
     if keeper.kept():
         return Exit.VIOLATION
+    if tally.broken:
+        return Exit.TARGET
     if not tally.runs or tally.unknown:
         return Exit.INCONCLUSIVE
     return Exit.PASSED

@@ -42,9 +42,15 @@ async def interrupts(say: Callable[[str], None]) -> AsyncIterator[Interrupts]:
                 say("stopping; what was found is kept")
                 state.cancel()
 
+    failure: Exception | None = None
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(watch)
-        with anyio.CancelScope() as scope:
-            state.scopes.append(scope)
-            yield state
+        try:
+            with anyio.CancelScope() as scope:
+                state.scopes.append(scope)
+                yield state
+        except Exception as error:  # not out of the group, which would put it into one
+            failure = error
         tasks.cancel_scope.cancel()
+    if failure is not None:
+        raise failure

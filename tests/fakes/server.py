@@ -13,10 +13,11 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
-MODE = sys.argv[1]
-SECONDS = float(sys.argv[2]) if len(sys.argv) > 2 else 30.0
+MODE = sys.argv[1] if __name__ == "__main__" else "good"
+SECONDS = float(sys.argv[2]) if __name__ == "__main__" and len(sys.argv) > 2 else 30.0
 LOCK = threading.Lock()
 HELD: list[dict[str, Any]] = []
 
@@ -66,8 +67,10 @@ def misbehave(request: dict[str, Any], answer: Any) -> None:
     elif MODE == "no-json":
         respond(request, text("all done!"))
     elif MODE == "twice":
-        respond(request, text(answer))
-        respond(request, text(answer))
+        with LOCK:  # in one piece: the client may stop listening after the first
+            line = json.dumps({"jsonrpc": "2.0", "id": request["id"], "result": text(answer)})
+            sys.stdout.write(f"{line}\n{line}\n")
+            sys.stdout.flush()
     elif MODE == "again":
         respond(request, text(answer))
         time.sleep(SECONDS)
@@ -119,6 +122,14 @@ def main() -> None:
         sys.exit(1)
     if MODE == "only-garbage":
         write("Welcome to the server!")
+    tools = ("echo", "slow", "refuse", "unlucky")
+    serve(tools, lambda r: threading.Thread(target=call, args=(r,), daemon=True).start())
+    if MODE == "lingers":
+        time.sleep(SECONDS)
+
+
+def serve(tools: tuple[str, ...], call: Callable[[dict[str, Any]], None]) -> None:
+    """Answer until standard input ends; `call` gets the requests that call a tool."""
     for line in sys.stdin:
         request = json.loads(line)
         method = request.get("method")
@@ -135,13 +146,10 @@ def main() -> None:
             if MODE == "deaf":
                 time.sleep(SECONDS)
         elif method == "tools/list":
-            tools = ("echo", "slow", "refuse", "unlucky")
             schema = {"type": "object"}
             respond(request, {"tools": [{"name": t, "inputSchema": schema} for t in tools]})
         elif method == "tools/call":
-            threading.Thread(target=call, args=(request,), daemon=True).start()
-    if MODE == "lingers":
-        time.sleep(SECONDS)
+            call(request)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,93 @@
+"""A rig without a target: what runs show and how long they take is written down by the test."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from mcpconc.history import History
+from mcpconc.oracle.base import Finding, Fingerprint, Judgement, Result, Run
+from mcpconc.program import Program
+from mcpconc.rig import Execution
+from mcpconc.snapshot import Snapshot
+from mcpconc.target.base import Identity
+from mcpconc.trace import Trace
+from samples import told
+
+__all__ = ["Clock", "Script", "lost"]
+
+
+@dataclass
+class Clock:
+    """Stands still until somebody moves it."""
+
+    now: float = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@dataclass
+class Script:
+    """What every rig does: a run takes `seconds` of `clock`, and shows what `shows` says.
+
+    `shows` may raise. `ran` holds (identity, program, scheduler, seed) of each run.
+    """
+
+    shows: Callable[[Program], Sequence[Finding]] = lambda program: ()
+    seconds: float = 1.0
+    clock: Clock = field(default_factory=Clock)
+    ran: list[tuple[str, Program, str, int]] = field(default_factory=list)
+    opened: list[tuple[str, str, int]] = field(default_factory=list)
+    """(target, identity, agents) of each rig."""
+
+    def take_over(self, monkeypatch: pytest.MonkeyPatch, *modules: ModuleType) -> Script:
+        """Stand in for the rigs that these modules open."""
+        for module in modules:
+            monkeypatch.setattr(module, "rig", self.rig)
+        return self
+
+    @asynccontextmanager
+    async def rig(
+        self, target: Any, identity: Identity, agents: int, base: Path, progress: Any
+    ) -> AsyncIterator[ScriptedRig]:
+        self.opened.append((target.name, identity.value, agents))
+        yield ScriptedRig(self, identity)
+
+
+@dataclass
+class ScriptedRig:
+    script: Script
+    identity: Identity
+
+    async def run(self, program: Program, scheduler: str, seed: int) -> Execution:
+        script = self.script
+        script.ran.append((self.identity.value, program, scheduler, seed))
+        script.clock.now += script.seconds
+        result = Result("effects", tuple(script.shows(program)))
+        calls = list(program.calls())
+        history = told(program, [(c.id,) for c in calls] + [(c.id, {"ok": True}) for c in calls])
+        run = Run(program, history, Snapshot(), Snapshot(), None, self.identity.value)
+        name = "barrier" if scheduler == "mixed" else scheduler
+        return Execution(run, Judgement((result,)), name, seed, script.seconds)
+
+    def trace(self, program: Program, history: History, scheduler: str, seed: int) -> Trace:
+        return Trace(
+            program=program,
+            history=history,
+            identity=self.identity.value,
+            scheduler=scheduler,
+            scheduler_seed=seed,
+        )
+
+
+def lost(program: Program, field: str = "") -> Finding:
+    """A finding that blames all concurrent calls."""
+    calls = tuple(call.id for lane in program.lanes for call in lane)
+    return Finding(Fingerprint("effects", "lost", "entry", field), "an entry is lost", calls=calls)

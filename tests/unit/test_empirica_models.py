@@ -14,7 +14,7 @@ from mcpconc.model.empirica.findings import Finding, Findings
 from mcpconc.model.empirica.goals import Goal, GoalModel, Shown, Task
 from mcpconc.model.empirica.missing import Missing
 from mcpconc.model.empirica.objectives import Objectives, OpenGoals
-from mcpconc.model.empirica.reflexes import Entry, Listed, Loaded, Reflex, Reflexes, listing
+from mcpconc.model.empirica.reflexes import Entry, Loaded, Reflex, Reflexes, listing
 from mcpconc.model.empirica.sessions import Sessions
 from mcpconc.model.empirica.unknowns import Unknown, Unknowns
 
@@ -114,7 +114,7 @@ def test_equal_rounds_left_are_rejected() -> None:
 def test_a_row_seen_beforehand_tells_its_place_and_round() -> None:
     first = assess(PREFLIGHT, token="a")
     assert rejected(Reflexes(), assess(PREFLIGHT, row=(1, 2))) == "round"
-    assert rejected(Reflexes(), first, assess(CHECK, 1, row=(0, 1))) == "order"
+    assert rejected(Reflexes(), first, assess(CHECK, 1, row=(0, 1))) == "write-order"
     assert rejected(Reflexes(), first, assess(CHECK, 1, row=None)) == "rows"
 
 
@@ -195,7 +195,7 @@ def test_a_list_is_a_set_of_rows() -> None:
     ops = (assess(PREFLIGHT, token="a"), assess(CHECK, 1, token="b"))
     assert rejected(Reflexes(), *ops, read(("CHECK", "b"), ("PREFLIGHT", "a"))) == ""
     assert rejected(Reflexes(), *ops, read(("PREFLIGHT", "a"))) == "trajectories"
-    assert listing([]) == Listed(())
+    assert listing([]) == ()
 
 
 def test_the_checkpoint_loaded_is_the_highest_round_then_phase() -> None:

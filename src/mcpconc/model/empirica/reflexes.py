@@ -35,6 +35,10 @@ ASSESSMENTS = {
 PRIORITY = ("PREFLIGHT", "CHECK", "ACT", "POSTFLIGHT")
 """Of several checkpoints of the highest round, `checkpoint_load` answers the last of these."""
 
+ORDER = "write-order"
+"""The field of a row at another place than it should be. Of several fields that disagree, the
+first in the alphabet is what the explanation tells, and this one tells least."""
+
 OLDEST_ROUND_SEEN = 10
 """`checkpoint_load` looks no further than this round."""
 
@@ -59,8 +63,8 @@ class Reflex:
 @dataclass(frozen=True, slots=True)
 class Entry:
     """Input of a call that appends. `row` is (position among the session's rows, round) of the
-    row that carries the call's token: None where the snapshot has none, (-1, -1) where there
-    is no snapshot or no token to find it by. Rows are neither deleted nor moved, so a row's
+    row that carries the call's token: None where the snapshot has none, -1 for what is not
+    known (no snapshot, no token to find it by). Rows are neither deleted nor moved, so a row's
     position is how many rows were there when it was appended; knowing it beforehand spares
     the search orders that the snapshot refutes anyway.
 
@@ -89,12 +93,9 @@ class Loaded:
     vectors: Vectors
 
 
-@dataclass(frozen=True, slots=True)
-class Listed:
-    """Output of `epistemics_list`: (phase, token) → times, as sorted pairs. The list is in
-    order of the clocks of the writing processes, which is not the order of commits."""
-
-    rows: tuple[tuple[tuple[str, str], int], ...]
+Listed = tuple[tuple[str, str, int], ...]
+"""Output of `epistemics_list`: sorted (phase, token, times). The list is in order of the clocks
+of the writing processes, which is not the order of commits."""
 
 
 State = tuple[Reflex, ...]
@@ -162,7 +163,7 @@ class Reflexes(Quirky):
                 return Reject("round", sorted(rounds)[0], seen)
             rounds = {seen}
         if entry.row is not None and entry.row[0] not in (-1, len(state)):
-            return Reject("order", f"row {entry.row[0] + 1} of the session", len(state) + 1)
+            return Reject(ORDER, f"row {len(state) + 1}", f"row {entry.row[0] + 1}")
         vectors = entry.vectors if not entry.phase else (state[-1].vectors if state else ())
         return [
             (*state, Reflex(phase, n, entry.token, vectors, assessed=not entry.phase))
@@ -235,7 +236,7 @@ class Reflexes(Quirky):
 
 def listing(rows: Iterable[tuple[str, str]]) -> Listed:
     """What `epistemics_list` shows of these (phase, token) pairs."""
-    return Listed(tuple(sorted(Counter(rows).items())))
+    return tuple(sorted((*row, times) for row, times in Counter(rows).items()))
 
 
 def _wordless(row: Reflex) -> bool:
@@ -283,7 +284,7 @@ def _differ(state: State, rows: Hashable) -> Reject | None:
         for expected, found in zip(state, rows, strict=True):
             a, b = getattr(expected, field), getattr(found, field)
             if a is not None and b is not None and a != b:
-                return Reject("order" if field == "token" else field, a, b)
+                return Reject(ORDER if field == "token" else field, a, b)
     return None
 
 

@@ -107,7 +107,7 @@ class CascadeMachine(ProgramMachine):
         """Agent 0's session from the prefix, which every agent may use."""
         if 0 not in self._own:
             with self.prefix():
-                call = self.call(0, "session_create", {"ai_id": "ai-0"})
+                call = self.call(0, "session_create", {"ai_id": "ai-0"}, "subject")
                 self._own[0] = self._common = self.made(call, "session_id")
         return self._own[0]
 
@@ -121,7 +121,7 @@ class CascadeMachine(ProgramMachine):
         if self._common is not None and self.sharing(percent):
             return self._common
         if agent not in self._own:
-            call = self.call(agent, "session_create", {"ai_id": f"ai-{agent}"})
+            call = self.call(agent, "session_create", {"ai_id": f"ai-{agent}"}, "subject")
             self._own[agent] = self.made(call, "session_id")
         return self._own[agent]
 
@@ -161,7 +161,9 @@ class CascadeMachine(ProgramMachine):
     @act(target=sessions, theirs=chance)
     def session_create(self, agent: int, theirs: int) -> Any:
         ai = COMMON_AI if self.sharing(theirs) else f"ai-{agent}"
-        session = self.made(self.call(agent, "session_create", {"ai_id": ai}), "session_id")
+        session = self.made(
+            self.call(agent, "session_create", {"ai_id": ai}, "subject"), "session_id"
+        )
         self._own[agent] = session
         return session
 

@@ -157,7 +157,7 @@ def probe() -> Program:
         calls.append(Call(f"0.{len(calls)}", 0, tool, args, token))
         return calls[-1].id
 
-    session = Ref(call("session_create", ai_id="ai-0"), "session_id")
+    session = Ref(call("session_create", "subject", ai_id="ai-0"), "session_id")
     vectors = {"know": 0.5, "uncertainty": 0.3, "engagement": 0.7}
     call("submit_preflight_assessment", "reasoning", session_id=session, vectors=vectors)
     call("finding_log", "finding", session_id=session, impact=0.5)

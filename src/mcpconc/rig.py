@@ -65,8 +65,7 @@ class Rig:
         :raises InvariantError: if what a run started cannot be stopped.
         """
         started = self.clock()
-        self.runs += 1
-        here = self.directory / f"run-{self.identity.value}-{self.runs:05d}"
+        here = self._fresh()
         chosen = make(scheduler, seed)
         await self.settle()
         await self.world.restore()
@@ -89,6 +88,14 @@ class Rig:
         judgement = await anyio.to_thread.run_sync(judge, run, ORACLES)
         traces.discard(here)
         return Execution(run, judgement, chosen.name, seed, self.clock() - started)
+
+    def _fresh(self) -> Path:
+        """The next directory that no earlier run, cut off perhaps, has left something in."""
+        while True:
+            self.runs += 1
+            here = self.directory / f"run-{self.identity.value}-{self.runs:05d}"
+            if not here.exists():
+                return here
 
     async def settle(self) -> None:
         """Make sure that nothing of the last run is still at work or holds a database open.

@@ -62,9 +62,9 @@ def test_answers_that_no_order_gives_are_told_with_what_each_order_would_answer(
         op("b", 1, "append", "t2", 0, 1, 3),
     )
     assert told.lines[:3] == (
-        "No order of A (append) and B (append) explains what they answered:",
-        "  A before B makes B (append) answer position 1, but it answered 0;",
-        "  B before A makes A (append) answer position 1, but it answered 0.",
+        "No order of A (append) and B (append) explains what they got:",
+        "  A before B makes B (append) get position 1, but it got 0;",
+        "  B before A makes A (append) get position 1, but it got 0.",
     )
 
 
@@ -76,9 +76,9 @@ def test_calls_of_one_agent_are_numbered() -> None:
         op("r2", 1, "read", None, 0, 3, 4),
     )
     assert told.lines == (
-        "No order of A (write), B1 (read) and B2 (read) explains what they answered:",
-        "  A, then B1, then B2 makes B2 (read) answer value 1, but it answered 0;",
-        "  B1 first makes B1 (read) answer value 0, but it answered 1.",
+        "No order of A (write), B1 (read) and B2 (read) explains what they got:",
+        "  A, then B1, then B2 makes B2 (read) get value 1, but it got 0;",
+        "  B1 first makes B1 (read) get value 0, but it got 1.",
         "A (write) and B2 (read) overlapped: each was invoked before the other was answered.",
     )
 

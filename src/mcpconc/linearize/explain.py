@@ -119,9 +119,9 @@ def _longest(stuck: Op, why: Reject, named: Callable[[Op], str]) -> list[str]:
     left = stuck.call == SNAPSHOT
     seen = f"{show(why.seen)}{_difference(why.expected, why.seen)}"
     return [
-        f"No order of the calls explains what {'is left' if left else f'{named(stuck)} answered'}:",
+        f"No order of the calls explains what {'is left' if left else f'{named(stuck)} got'}:",
         f"  as far as they can be explained, {why.field} is {show(why.expected)}, "
-        + (f"but {seen} was found." if left else f"but {named(stuck)} answered {seen}."),
+        + (f"but {seen} was found." if left else f"but {named(stuck)} got {seen}."),
     ]
 
 
@@ -152,9 +152,9 @@ def _orders(
             said[text].append(words)
         stops[named(op) if op.call != SNAPSHOT else ""] = why
     left = "" in stops
-    what = "what is left" if left else "what they answered"
+    what = "what is left" if left else "what they got"
     if len(stops) == 1 and not left:
-        what = f"what {next(iter(stops))} answered"
+        what = f"what {next(iter(stops))} got"
     lines = [f"No order of {_and([named(op) for op in calls])} explains {what}:"]
     lines += [f"  {_or(orders_said)} {text};" for text, orders_said in said.items()]
     if not left:
@@ -204,8 +204,8 @@ def _stops(op: Op, why: Reject, named: Callable[[Op], str]) -> str:
     if op.call == SNAPSHOT:
         return f"leaves {why.field} {show(why.expected)}"
     return (
-        f"makes {named(op)} answer {why.field} {show(why.expected)}, "
-        f"but it answered {show(why.seen)}"
+        f"makes {named(op)} get {why.field} {show(why.expected)}, "
+        f"but it got {show(why.seen)}"
     )
 
 

@@ -156,7 +156,7 @@ def _contradiction(partition: Partition, why: Explanation) -> str:
     if why.call == SNAPSHOT:
         return f"{show(why.seen)} is left as {why.field}, not {show(why.expected)}"
     tool = next(op.name for op in partition.ops if op.call == why.call)
-    return f"{tool} answered {why.field} {show(why.seen)}, not {show(why.expected)}"
+    return f"{tool} got {why.field} {show(why.seen)}, not {show(why.expected)}"
 
 
 def _calls(why: Explanation) -> Iterator[str]:

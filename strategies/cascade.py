@@ -267,7 +267,7 @@ class CascadeMachine(ProgramMachine):
     ) -> None:
         if goal.ref == other.ref:
             return
-        if turn:
+        if turn != self.echo:  # an echo is the reversed pair
             goal, other = other, goal
         bound = {o.agent for o in (goal, other) if not o.common}
         if len(bound) > 1:

@@ -71,23 +71,31 @@ class Obj:
 def act(
     target: Bundle[Any] | None = None, **draws: st.SearchStrategy[Any]
 ) -> Callable[[Callable[..., Any]], Any]:
-    """A `rule` by one agent. The function is called with that `agent` and what was drawn, and
-    not at all once the program is full, or when this rule has made a third of it: Hypothesis
-    likes to repeat itself, and twelve equal calls say little. With a `target` bundle it returns
-    what to add to it."""
+    """A `rule` by one agent. The function is called with that `agent` and what was drawn; with
+    a `target` bundle it returns what to add to it.
+
+    Where agents share, it is called again for the next agent in about every third case, with
+    the same values and `self.echo` set: calls that check and then write race with their like.
+    It is not called once the program is full, or when this rule has made a third of it:
+    Hypothesis likes to repeat itself, and twelve equal calls say little.
+    """
 
     def decorate(function: Callable[..., Any]) -> Any:
         @functools.wraps(function)
-        def run(self: ProgramMachine, agent: int, **drawn: Any) -> Any:
-            name = function.__name__
-            if self.full or self._fired[name] >= max(3, self.knobs.calls // 3):
-                return None if target is None else multiple()
-            self._fired[name] += 1
-            return function(self, self.turn(agent), **drawn)
+        def run(self: ProgramMachine, agent: int, again: int, **drawn: Any) -> Any:
+            name, made = function.__name__, []
+            for self.echo in (False, True):
+                if self.full or self._fired[name] >= max(3, self.knobs.calls // 3):
+                    break
+                if self.echo and not (self.sharing(again) and again % 2):
+                    break
+                self._fired[name] += 1
+                made.append(function(self, self.turn(agent), **drawn))
+            return None if target is None else multiple(*(obj for obj in made if obj))
 
         into = {} if target is None else {"target": target}
         make: Any = rule  # its overloads cannot express strategies passed on by **
-        return make(**into, agent=st.integers(0, 63), **draws)(run)
+        return make(**into, agent=st.integers(0, 63), again=chance, **draws)(run)
 
     return decorate
 
@@ -145,6 +153,7 @@ class ProgramMachine(RuleBasedStateMachine):
         self._fired: Counter[str] = Counter()
         self.inflight = 1
         self.stage = "lane"
+        self.echo = False
 
     def call(
         self, agent: int, tool: str, args: Mapping[str, Any], token_in: str = "", form: str = "{}"

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 import anyio
+import anyio.abc
 
 __all__ = ["Interrupts", "interrupts"]
 
@@ -36,15 +37,16 @@ async def interrupts(say: Callable[[str], None]) -> AsyncIterator[Interrupts]:
     one is the body of this context itself. `say` is told at once that it was heard."""
     state = Interrupts()
 
-    async def watch() -> None:
+    async def watch(*, task_status: anyio.abc.TaskStatus[None]) -> None:
         with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+            task_status.started()
             async for _ in signals:
                 say("stopping; what was found is kept")
                 state.cancel()
 
     failure: Exception | None = None
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(watch)
+        await tasks.start(watch)
         try:
             with anyio.CancelScope() as scope:
                 state.scopes.append(scope)

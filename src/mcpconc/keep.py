@@ -11,8 +11,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from mcpconc.events import Emit, FindingFound, Kept, ShrinkProgress, TraceSaved
-from mcpconc.minimise import Head, Minimised, involved_tools, minimise
-from mcpconc.oracle.base import Finding, Label
+from mcpconc.minimise import Minimised, involved_tools, minimise
+from mcpconc.oracle.base import Finding, Fingerprint, Label
 from mcpconc.rig import Execution, Rig
 from mcpconc.trace import Shrink, Trace, discard, slug
 
@@ -53,7 +53,7 @@ class Keeper:
         """Take in the findings of a run: count those known, save and queue the others."""
         for finding in execution.judgement.findings:
             tools = frozenset(involved_tools(execution.run.program, finding))
-            known = self._known(finding.fingerprint.head(), tools)
+            known = self._known(finding.fingerprint, tools)
             if known is not None:
                 known.times += 1
                 continue
@@ -66,16 +66,20 @@ class Keeper:
             if finding.label is Label.UNLABELLED:
                 self._pending.append(entry)
 
-    def _known(self, head: Head, tools: frozenset[str]) -> _Entry | None:
-        """The entry that a finding with this head most likely repeats, if any.
+    def _known(self, fingerprint: Fingerprint, tools: frozenset[str]) -> _Entry | None:
+        """The entry that a finding with this fingerprint most likely repeats, if any.
 
         Which tools matter is known only once the program is minimal. Until then everything
         with the same head waits for the first; afterwards it is the same if it contains the
         tools that were left. Three of one kind are enough for one campaign.
         """
+        head = fingerprint.head()
         same = [e for e in self._entries if e.finding.fingerprint.head() == head]
         for entry in same:
-            if entry in self._pending or entry.tools <= tools:
+            # Equal fingerprints have one trace, also where nothing is to be minimised.
+            if entry.finding.fingerprint == fingerprint or entry.tools <= tools:
+                return entry
+            if entry in self._pending:
                 return entry
         return same[-1] if len(same) >= 3 else None
 
@@ -122,7 +126,7 @@ class Keeper:
         if waiting:
             self._pending.remove(waiting[0])
             self._replace(waiting[0], other)
-        elif self._known(head, tools) is None:
+        elif self._known(other.finding.fingerprint, tools) is None:
             entry = _Entry(on, other.execution, other.finding, tools)
             entry.from_calls = other.shrink.from_calls
             self._entries.append(entry)

@@ -5,6 +5,7 @@ One process per agent, all on one SQLite database. ``add`` appends an entry at t
 
 * ``correct``: every write is one transaction;
 * ``racy``: what is read is written back a little later, over what came in between;
+* ``slow``: as ``racy``, with more than a second in between;
 * ``drops``: every append is acknowledged and none is stored, whoever else is at work or not.
 
 Where a file ``closed`` stands beside the world, no server starts any more.
@@ -22,7 +23,7 @@ from typing import Any
 from server import respond, serve, text
 
 DATABASE, AGENT, MODE = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
-WINDOW = 0.03
+WINDOW = {"racy": 0.03, "slow": 1.5}.get(MODE, 0.0)
 """Seconds between reading and writing where nothing protects what was read."""
 
 TOOLS = ("add", "bump", "read", "forbid")
@@ -61,11 +62,10 @@ def act(connection: sqlite3.Connection, tool: str, args: dict[str, Any]) -> dict
         return {"ok": True, "entries": entries(connection), "value": value(connection)}
     if tool == "forbid" or not (tool == "bump" or args.get("text")):
         return {"ok": False, "error": f"{tool} refused"}
-    if MODE != "racy":
+    if not WINDOW:
         connection.execute("BEGIN IMMEDIATE")
     now = value(connection) if tool == "bump" else len(entries(connection))
-    if MODE == "racy":
-        time.sleep(WINDOW)
+    time.sleep(WINDOW)
     if tool == "bump":
         connection.execute("UPDATE counter SET value = ?", (now + 1,))
         answer = {"ok": True, "value": now + 1}

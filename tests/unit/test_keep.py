@@ -1,0 +1,208 @@
+"""What a campaign keeps: one trace per distinct finding, the smallest program known."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from fakes.rigs import Script, ScriptedRig
+from mcpconc.events import FindingFound, TraceSaved
+from mcpconc.keep import Keeper
+from mcpconc.oracle.base import Finding, Fingerprint, Label
+from mcpconc.program import Call, Program
+from mcpconc.target.base import Identity
+from mcpconc.trace import load
+
+Shows = Callable[[Program], Sequence[Finding]]
+
+
+def program(*lanes: str) -> Program:
+    """``program("add read", "add")``: two agents, the first makes two calls."""
+    calls = [
+        tuple(Call(f"{agent}.{n}", agent, tool, {}) for n, tool in enumerate(lane.split()))
+        for agent, lane in enumerate(lanes)
+    ]
+    return Program(len(lanes), lanes=tuple(calls))
+
+
+def overlapping(program: Program, tool: str) -> list[Call]:
+    """Calls of this tool in the concurrent part, if two agents make them."""
+    calls = [c for lane in program.lanes for c in lane if c.tool == tool]
+    return calls if len({c.agent for c in calls}) > 1 else []
+
+
+def found(calls: Sequence[Call], property: str = "lost", oracle: str = "effects") -> Finding:
+    fingerprint = Fingerprint(oracle, property, "entry")
+    return Finding(fingerprint, "it is wrong", calls=tuple(c.id for c in calls))
+
+
+def adds_race(program: Program) -> list[Finding]:
+    racing = overlapping(program, "add")
+    return [found(racing)] if racing else []
+
+
+class Notebook:
+    """A keeper, and runs for it on a scripted rig."""
+
+    def __init__(self, directory: Path, shows: Shows) -> None:
+        self.script = Script(shows)
+        self.rig: Any = ScriptedRig(self.script, Identity.EXPLICIT)
+        self.told: list[Any] = []
+        self.keeper = Keeper(directory / "traces", 7, self.told.append, self.script.clock)
+
+    def run(self, *programs: Program) -> Notebook:
+        for one in programs:
+            self.keeper.note(self.rig, anyio.run(self.rig.run, one, "barrier", 1))
+        return self
+
+    def minimise(self, limit: float | None = None, times: int = 99) -> Notebook:
+        while self.keeper.pending and times:
+            anyio.run(self.keeper.minimise_next, limit)
+            times -= 1
+        return self
+
+    @property
+    def kept(self) -> list[tuple[str, str, int]]:
+        """(fingerprint, label, times) of each finding."""
+        return [
+            (str(k.finding.fingerprint), k.finding.label.value, k.times) for k in self.keeper.kept()
+        ]
+
+    @property
+    def traces(self) -> list[Path]:
+        return sorted(self.keeper.directory.iterdir())
+
+
+def test_a_new_finding_is_on_disk_at_once(tmp_path: Path) -> None:
+    book = Notebook(tmp_path, adds_race).run(program("add read", "add"))
+    assert [type(event) for event in book.told] == [FindingFound, TraceSaved]
+    (trace,) = book.traces
+    assert load(trace).program == program("add read", "add")
+    assert load(trace).seed == 7
+
+
+def test_the_trace_of_the_minimal_program_takes_its_place(tmp_path: Path) -> None:
+    book = Notebook(tmp_path, adds_race).run(program("add read", "add")).minimise()
+    assert book.kept == [("effects: lost entry (add ‖ add)", "race", 1)]
+    (trace,) = book.traces
+    assert load(trace).program.concurrent() == 2
+    (kept,) = book.keeper.kept()
+    assert (kept.path, kept.from_calls, kept.to_calls) == (trace, 3, 2)
+
+
+def test_what_is_known_is_counted(tmp_path: Path) -> None:
+    book = Notebook(tmp_path, adds_race)
+    book.run(program("add", "add"), program("add read", "add")).minimise()
+    book.run(program("add", "add read"))
+    assert book.kept == [("effects: lost entry (add ‖ add)", "race", 3)]
+    assert len(book.traces) == 1
+
+
+def test_two_findings_that_turn_out_to_be_one(tmp_path: Path) -> None:
+    def blames_reads(program: Program) -> list[Finding]:
+        racing = overlapping(program, "add")
+        reads = [c for lane in program.lanes for c in lane if c.tool == "read"]
+        return [found(reads or racing)] if racing else []
+
+    book = Notebook(tmp_path, blames_reads).run(program("add", "add")).minimise()
+    book.run(program("add read", "add"))
+    assert len(book.traces) == 2
+    book.minimise()
+    assert book.kept == [("effects: lost entry (add ‖ add)", "race", 2)]
+    assert len(book.traces) == 1
+
+
+def test_three_of_one_kind_are_enough(tmp_path: Path) -> None:
+    def of_any_tool(program: Program) -> list[Finding]:
+        tools = {c.tool for c in program.calls()}
+        return [found(racing) for tool in tools if (racing := overlapping(program, tool))]
+
+    book = Notebook(tmp_path, of_any_tool)
+    for tool in "abcde":
+        book.run(program(tool, tool)).minimise()
+    assert [times for *_, times in book.kept] == [1, 1, 3]
+    assert len(book.traces) == 3
+
+
+def test_other_symptoms_of_a_race_share_its_minimal_program(tmp_path: Path) -> None:
+    def twofold(program: Program) -> list[Finding]:
+        racing = overlapping(program, "add")
+        return [found(racing), found(racing, "tie", "order")] if racing else []
+
+    book = Notebook(tmp_path, twofold).run(program("add read", "add")).minimise(times=1)
+    assert not book.keeper.pending
+    assert book.kept == [
+        ("effects: lost entry (add ‖ add)", "race", 1),
+        ("order: tie entry (add ‖ add)", "race", 1),
+    ]
+    assert [load(trace).program.concurrent() for trace in book.traces] == [2, 2]
+
+
+def test_what_one_agent_alone_shows_as_well_is_no_symptom_of_the_race(tmp_path: Path) -> None:
+    def always_wrong(program: Program) -> list[Finding]:
+        adds = [c for c in program.calls() if c.tool == "add"]
+        return [*adds_race(program), *([found(adds, "late", "order")] if adds else [])]
+
+    book = Notebook(tmp_path, always_wrong).run(program("add", "add")).minimise()
+    assert book.kept == [
+        ("effects: lost entry (add ‖ add)", "race", 1),
+        ("order: late entry (add)", "sequential", 1),
+    ]
+
+
+def test_a_quirk_is_kept_once_and_not_minimised(tmp_path: Path) -> None:
+    def quirk(program: Program) -> list[Finding]:
+        return [replace(found(list(program.calls())), label=Label.SEQUENTIAL)]
+
+    book = Notebook(tmp_path, quirk).run(program("add"), program("bump"), program("add bump"))
+    assert not book.keeper.pending
+    assert book.kept == [("effects: lost entry", "sequential", 3)]
+    assert len(book.traces) == 1
+
+
+def test_what_comes_back_easily_is_minimised_first(tmp_path: Path) -> None:
+    def by_tool(program: Program) -> list[Finding]:
+        return [
+            found(racing, tool)
+            for tool in ("add", "bump")
+            if (racing := overlapping(program, tool))
+        ]
+
+    book = Notebook(tmp_path, by_tool)
+    book.run(program("add", "add"), program("bump", "bump"), program("bump", "bump"))
+    book.minimise(times=1)
+    labels = {k.finding.fingerprint.property: k.finding.label for k in book.keeper.kept()}
+    assert labels == {"bump": Label.RACE, "add": Label.UNLABELLED}
+
+
+@pytest.mark.parametrize(("others", "spent"), [(0, 100), (1, 60)])
+def test_nobody_waits_for_a_race_that_seldom_comes_back(
+    tmp_path: Path, others: int, spent: int
+) -> None:
+    lanes = (" ".join(["add"] * 8), " ".join(["add"] * 8))
+
+    def only_as_a_whole(program: Program) -> list[Finding]:
+        racing = overlapping(program, "add")
+        return [found(racing, str(n)) for n in range(1 + others) if len(racing) == 16]
+
+    book = Notebook(tmp_path, only_as_a_whole).run(program(*lanes)).minimise(100, times=1)
+    assert spent <= book.keeper.spent <= spent + 3
+
+
+def test_time_is_counted_also_when_minimising_fails(tmp_path: Path) -> None:
+    def once(program: Program) -> list[Finding]:
+        if len(book.script.ran) > 1:
+            raise ZeroDivisionError
+        return adds_race(program)
+
+    book = Notebook(tmp_path, once)
+    book.run(program("add", "add"))
+    with pytest.raises(ZeroDivisionError):
+        book.minimise()
+    assert book.keeper.spent == 1
+    assert len(book.traces) == 1

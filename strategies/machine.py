@@ -82,12 +82,12 @@ def act(
 
     def decorate(function: Callable[..., Any]) -> Any:
         @functools.wraps(function)
-        def run(self: ProgramMachine, agent: int, again: int, **drawn: Any) -> Any:
+        def run(self: ProgramMachine, agent: int, _again: int, **drawn: Any) -> Any:
             name, made = function.__name__, []
             for self.echo in (False, True):
                 if self.full or self._fired[name] >= max(3, self.knobs.calls // 3):
                     break
-                if self.echo and not (self.sharing(again) and again % 2):
+                if self.echo and not (self.sharing(_again) and _again % 2):
                     break
                 self._fired[name] += 1
                 made.append(function(self, self.turn(agent), **drawn))
@@ -95,7 +95,7 @@ def act(
 
         into = {} if target is None else {"target": target}
         make: Any = rule  # its overloads cannot express strategies passed on by **
-        return make(**into, agent=st.integers(0, 63), again=chance, **draws)(run)
+        return make(**into, agent=st.integers(0, 63), _again=chance, **draws)(run)
 
     return decorate
 

@@ -60,21 +60,21 @@ class LedgerMachine(ProgramMachine):
 
     tools = ("add", "bump", "read", "forbid", "audit")
 
-    @act(again=st.integers(0, 2))
-    def add(self, agent: int, again: int) -> None:
-        self.call(agent, "add", {"note": again}, token_in="text")
+    @act(note=st.integers(0, 9))
+    def add(self, agent: int, note: int) -> None:
+        self.call(agent, "add", {"note": note}, token_in="text")
 
-    @act(times=st.integers(0, 9))
-    def bump(self, agent: int, times: int) -> None:
-        self.call(agent, "bump", {"note": times})
+    @act(note=st.integers(0, 9))
+    def bump(self, agent: int, note: int) -> None:
+        self.call(agent, "bump", {"note": note})
 
     @act()
     def read(self, agent: int) -> None:
         self.call(agent, "read", {})
 
-    @act()
-    def forbid(self, agent: int) -> None:
-        self.call(agent, "forbid", {})
+    def finish(self) -> None:
+        self.call(0, "forbid", {})
+        self.call(0, "read", {})
 
 
 class BumpMachine(ProgramMachine):
@@ -82,9 +82,9 @@ class BumpMachine(ProgramMachine):
 
     tools = ("bump",)
 
-    @act(times=st.integers(0, 99))
-    def bump(self, agent: int, times: int) -> None:
-        self.call(agent, "bump", {"note": times})
+    @act(note=st.integers(0, 99))
+    def bump(self, agent: int, note: int) -> None:
+        self.call(agent, "bump", {"note": note})
 
 
 class AddMachine(ProgramMachine):

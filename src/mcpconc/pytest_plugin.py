@@ -12,13 +12,15 @@ never calls it flaky.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+
+from mcpconc.errors import Exit, McpconcError, UsageError
 
 if TYPE_CHECKING:
     from anyio.from_thread import BlockingPortal
@@ -40,14 +42,15 @@ class Bench:
 
     target: str
     identity: str
-    agents: int
     scheduler: str
     out: Path
     shrink: bool
+    _rig: Rig | None = None
+    _agents: int = 0
     _stack: ExitStack = field(default_factory=ExitStack)
     _portal: BlockingPortal | None = None
-    _rig: Rig | None = None
-    _verdicts: dict[str, Violation | None] = field(default_factory=dict)
+    _verdicts: dict[str, str] = field(default_factory=dict)
+    _trouble: McpconcError | None = None
     sequential: dict[tuple[str, str, str, str], Finding] = field(default_factory=dict)
     runs: int = 0
     calls: int = 0
@@ -56,35 +59,45 @@ class Bench:
         """Run the program; raise its violation, the same one however often it is asked.
 
         :raises Violation: if the program shows a race or a cross-agent defect.
+        :raises TargetError: if the target cannot be installed or started; it is not tried again.
         """
+        if self._trouble is not None:
+            raise self._trouble
         digest = program.digest()
         if digest not in self._verdicts:
-            self._verdicts[digest] = self._judge(program)
-        verdict = self._verdicts[digest]
-        if verdict is not None:
-            raise verdict
+            try:
+                self._verdicts[digest] = self._judge(program)
+            except McpconcError as error:
+                self._trouble = error
+                raise
+        if self._verdicts[digest]:
+            raise Violation(self._verdicts[digest])
 
-    def _judge(self, program: Program) -> Violation | None:
+    def _judge(self, program: Program) -> str:
+        """The report of the first violation, or nothing."""
         from mcpconc.keep import as_trace
         from mcpconc.oracle.base import Label
         from mcpconc.report.finding import finding_report
         from mcpconc.trace import slug
 
-        on = self._open()
+        on = self._open(program.agents)
         execution: Execution = self._call(on.run, program, self.scheduler, self.runs)
         self.runs += 1
         self.calls += len(execution.run.history.operations)
         for finding in execution.judgement.findings:
-            if finding.fingerprint.head() in self.sequential:
+            head = finding.fingerprint.head()
+            if finding.label is Label.SEQUENTIAL:  # a quirk, which the oracle explains itself
+                self.sequential.setdefault(head, finding)
+            if head in self.sequential:
                 continue
             best = self._call(self._minimise, on, execution, finding)
             if best.finding.label is Label.SEQUENTIAL:
-                self.sequential[finding.fingerprint.head()] = best.finding
+                self.sequential[head] = best.finding
                 continue
             trace = as_trace(on, best.execution, best.finding, 0, best.shrink, best.basis)
             path = trace.save(self.out / slug(best.finding))
-            return Violation("\n" + finding_report(trace, path))
-        return None
+            return finding_report(trace, path)
+        return ""
 
     async def _minimise(self, on: Rig, execution: Execution, finding: Finding) -> Any:
         from mcpconc.minimise import minimise
@@ -97,7 +110,10 @@ class Bench:
             progress=lambda calls, attempts, finished: None,
         )
 
-    def _open(self) -> Rig:
+    def _open(self, agents: int) -> Rig:
+        """A rig with at least so many sessions."""
+        if agents > self._agents:
+            self.close()
         if self._rig is None:
             from anyio.from_thread import start_blocking_portal
 
@@ -109,8 +125,9 @@ class Bench:
             work = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="mcpconc-")))
             self._portal = self._stack.enter_context(start_blocking_portal())
             self._call(target.install, _quiet)
-            opened = rig(target, Identity(self.identity), self.agents, work, _quiet)
+            opened = rig(target, Identity(self.identity), agents, work, _quiet)
             self._rig = self._stack.enter_context(self._portal.wrap_async_context_manager(opened))
+            self._agents = agents
         return self._rig
 
     def _call(self, function: Callable[..., Any], *args: Any) -> Any:
@@ -118,6 +135,8 @@ class Bench:
         return self._portal.call(function, *args)
 
     def close(self) -> None:
+        """End the servers; the next program starts them again."""
+        self._rig, self._agents = None, 0
         self._stack.close()
 
 
@@ -130,8 +149,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--mcpconc-target", default="empirica", metavar="SPEC", help="target (default: empirica)"
     )
-    group.addoption("--mcpconc-identity", default="isolated", metavar="MODE", help="identity mode")
-    group.addoption("--mcpconc-agents", type=int, default=5, metavar="N", help="sessions")
+    group.addoption(
+        "--mcpconc-identity", metavar="MODE", help="identity mode (default: the target's first)"
+    )
+    group.addoption(
+        "--mcpconc-agents",
+        type=int,
+        metavar="N",
+        help="agents of each program (default: what the machine's knobs say)",
+    )
     group.addoption("--mcpconc-scheduler", default="mixed", metavar="NAME", help="scheduler")
     group.addoption(
         "--mcpconc-out", default="traces", metavar="DIR", help="where traces of failures go"
@@ -155,17 +181,69 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     module = sys.modules.get("mcpconc.strategies.machine")
     if module is None or not items:
         return
-    bench = config.stash[_BENCH]
-    if bench is None:
-        bench = config.stash[_BENCH] = Bench(
-            target=config.getoption("--mcpconc-target"),
-            identity=config.getoption("--mcpconc-identity"),
-            agents=config.getoption("--mcpconc-agents"),
-            scheduler=config.getoption("--mcpconc-scheduler"),
-            out=Path(config.getoption("--mcpconc-out")),
-            shrink=not config.getoption("--mcpconc-no-shrink"),
-        )
+    try:
+        bench = config.stash[_BENCH] = _bench(config)
+    except UsageError as error:
+        raise pytest.UsageError(f"mcpconc: {error}") from None
+    config.stash[_BEFORE] = module.ProgramMachine.deliver
     module.ProgramMachine.deliver = bench.deliver
+    agents = config.getoption("--mcpconc-agents")
+    for machine in map(_machine, items) if agents else ():
+        if machine is not None:
+            machine.knobs = replace(machine.knobs, agents=agents)
+
+
+_BEFORE: pytest.StashKey[Any] = pytest.StashKey()
+
+
+def _machine(item: pytest.Item) -> Any:
+    """The state machine whose programs this test runs, if it is one's test case."""
+    run = getattr(getattr(item, "cls", None), "runTest", None)
+    machine = getattr(run, "_hypothesis_state_machine_class", None)
+    return machine if hasattr(machine, "knobs") else None
+
+
+def _bench(config: pytest.Config) -> Bench:
+    """What was asked for.
+
+    :raises UsageError: if it cannot be had.
+    """
+    from mcpconc.schedule import make
+    from mcpconc.target import resolve
+
+    target, identity = config.getoption("--mcpconc-target"), config.getoption("--mcpconc-identity")
+    scheduler, agents = (
+        config.getoption("--mcpconc-scheduler"),
+        config.getoption("--mcpconc-agents"),
+    )
+    known = resolve(target).identities
+    identity = identity or known[0]
+    if identity not in known:
+        raise UsageError(f"unknown identity mode {identity!r}: this target has {', '.join(known)}")
+    if agents is not None and agents < 1:
+        raise UsageError(f"--mcpconc-agents {agents}: there must be at least one")
+    make(scheduler, 0)
+    return Bench(
+        target=target,
+        identity=identity,
+        scheduler=scheduler,
+        out=Path(config.getoption("--mcpconc-out")),
+        shrink=not config.getoption("--mcpconc-no-shrink"),
+    )
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """The report of a violation is all there is to say: where it was raised says nothing."""
+    report = yield
+    error = call.excinfo.value if call.excinfo is not None else None
+    if isinstance(error, Violation):
+        report.longrepr = str(error)
+    elif isinstance(error, McpconcError) and error.exit != Exit.BUG and _machine(item):
+        report.longrepr = f"mcpconc: {error}"
+    return report
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
@@ -173,7 +251,8 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     if bench is None or not bench.runs:
         return
     terminalreporter.section("mcpconc")
-    terminalreporter.line(f"{bench.runs} programs, {bench.calls} calls against {bench.target}")
+    programs = f"{bench.runs} program{'s' if bench.runs > 1 else ''}"
+    terminalreporter.line(f"{programs}, {bench.calls} calls against {bench.target}")
     for finding in bench.sequential.values():
         terminalreporter.line(f"sequential: {finding.fingerprint}: {finding.summary}")
 
@@ -181,4 +260,7 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
 def pytest_unconfigure(config: pytest.Config) -> None:
     bench = config.stash.get(_BENCH, None)
     if bench is not None:
+        import sys
+
+        sys.modules["mcpconc.strategies.machine"].ProgramMachine.deliver = config.stash[_BEFORE]
         bench.close()

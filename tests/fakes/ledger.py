@@ -22,6 +22,7 @@ from mcpconc.model.register import Register
 from mcpconc.model.spec import Copies, Effect, Footprint, Log, Mode, Seen, View
 from mcpconc.snapshot import Snapshot
 from mcpconc.strategies import ProgramMachine, act
+from mcpconc.target.base import Identity
 from mcpconc.target.command import CommandTarget
 
 __all__ = [
@@ -36,6 +37,8 @@ __all__ = [
 
 HERE = Path(__file__).parent
 SERVER = HERE / "ledger_server.py"
+IDENTITIES: tuple[Identity, ...] = (Identity.EXPLICIT,)
+"""A test may say that the ledger knows more of them; to it they are all the same."""
 
 
 def write(directory: Path, mode: str = "correct", *, call_timeout: float = 20) -> Path:
@@ -215,6 +218,7 @@ class _Patch:
             target = plain(path, spec)
             if Path(path).name.startswith("ledger"):
                 target.spec = LedgerSpec()
+                target.identities = IDENTITIES
             return target
 
         CommandTarget.load = staticmethod(load)  # type: ignore[method-assign,assignment]

@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from itertools import count
 from pathlib import Path
 
 import anyio
@@ -16,10 +15,13 @@ from mcpconc.events import Emit, ReplayTried, ShrinkProgress, TargetProgress, Tr
 from mcpconc.interrupt import interrupts
 from mcpconc.keep import as_trace
 from mcpconc.minimise import minimise
-from mcpconc.rig import Execution, Rig, rig
+from mcpconc.oracle import ORACLES
+from mcpconc.oracle.base import Label, judge
+from mcpconc.recheck import spec_of
+from mcpconc.rig import Execution, rig
 from mcpconc.target import resolve
 from mcpconc.target.base import Identity
-from mcpconc.trace import Trace
+from mcpconc.trace import Trace, to_run
 
 __all__ = ["Replay", "Status", "replay", "shrink_trace"]
 
@@ -119,13 +121,14 @@ async def shrink_trace(
     """Go on minimising a saved trace for at most `max_time` seconds; the result, saved at
     `out`, is never larger than what it began with.
 
-    :raises TraceError: if the trace holds no finding.
-    :raises TargetError: if the target cannot be started, or the finding does not come back.
+    :raises TraceError: if the trace holds no finding, or one that is not found any more.
+    :raises TargetError: if the target cannot be started.
     """
     wanted = trace.finding
     if wanted is None:
         raise TraceError(f"{trace.path}: holds no finding, so there is nothing to shrink")
     end = None if max_time is None else clock() + max_time
+    first = _as_executed(trace)
     system = resolve(target or trace.target)
 
     def progress(text: str) -> None:
@@ -133,7 +136,6 @@ async def shrink_trace(
 
     await system.install(progress)
     async with rig(system, Identity(trace.identity), trace.program.agents, work, progress) as on:
-        first = await _again(on, trace, wanted.fingerprint.head())
         best = await minimise(
             on,
             first,
@@ -149,24 +151,28 @@ async def shrink_trace(
                 )
             ),
         )
+        if best.execution is first and best.finding.label is Label.UNLABELLED:
+            raise TargetError(
+                f"{trace.path}: the finding did not come back, so the trace stays as it is; "
+                "see how often it does with `mcpconc replay --times 50`"
+            )
         kept = as_trace(on, best.execution, best.finding, trace.seed, best.shrink, best.basis)
     path = kept.save(out)
     emit(TraceSaved(path, best.finding))
     return replace(kept, path=path)
 
 
-REPEATS = 10
-"""Runs in which the finding must come back before it can be shrunk."""
+def _as_executed(trace: Trace) -> Execution:
+    """The saved run as if it had just been made: shrinking begins with the calls involved, and
+    those may show again what the whole program seldom does.
 
-
-async def _again(on: Rig, trace: Trace, head: tuple[str, str, str, str]) -> Execution:
-    for n in count(trace.scheduler_seed):
-        if n - trace.scheduler_seed == REPEATS:
-            break
-        result = await on.run(trace.program, trace.scheduler, n)
-        if head in result.heads():
-            return result
-    raise TargetError(
-        f"{trace.path}: the finding did not come back in {REPEATS} runs, so it cannot be shrunk; "
-        "see how often it does with `mcpconc replay --times 50`"
-    )
+    :raises TraceError: if today's oracles do not find in it what it was kept for.
+    """
+    run = to_run(trace, spec_of(trace.target))
+    execution = Execution(run, judge(run, ORACLES), trace.scheduler, trace.scheduler_seed, 0.0)
+    wanted = trace.finding
+    if wanted is None or wanted.fingerprint.head() not in execution.heads():
+        raise TraceError(
+            f"{trace.path}: its history does not show the finding any more, see `mcpconc check`"
+        )
+    return execution

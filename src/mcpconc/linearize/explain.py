@@ -203,10 +203,7 @@ def _play(model: Model, states: set[Any], order: Sequence[Op]) -> tuple[Op, Reje
 def _stops(op: Op, why: Reject, named: Callable[[Op], str]) -> str:
     if op.call == SNAPSHOT:
         return f"leaves {why.field} {show(why.expected)}"
-    return (
-        f"makes {named(op)} get {why.field} {show(why.expected)}, "
-        f"but it got {show(why.seen)}"
-    )
+    return f"makes {named(op)} get {why.field} {show(why.expected)}, but it got {show(why.seen)}"
 
 
 def _overlap(a: Op, b: Op) -> bool:

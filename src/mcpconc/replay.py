@@ -117,12 +117,13 @@ async def shrink_trace(
     work: Path,
     emit: Emit,
     clock: Callable[[], float] = time.monotonic,
-) -> Trace:
+) -> tuple[Trace, bool]:
     """Go on minimising a saved trace for at most `max_time` seconds; the result, saved at
-    `out`, is never larger than what it began with.
+    `out`, is never larger than what it began with. Also whether a signal cut it short: then
+    what was reached is saved, and where nothing was, the trace stays as it is.
 
     :raises TraceError: if the trace holds no finding, or one that is not found any more.
-    :raises TargetError: if the target cannot be started.
+    :raises TargetError: if the target cannot be started, or the finding does not come back.
     """
     wanted = trace.finding
     if wanted is None:
@@ -130,36 +131,46 @@ async def shrink_trace(
     end = None if max_time is None else clock() + max_time
     first = _as_executed(trace)
     system = resolve(target or trace.target)
+    smaller: Trace | None = None
 
     def progress(text: str) -> None:
         emit(TargetProgress(text))
 
-    await system.install(progress)
-    async with rig(system, Identity(trace.identity), trace.program.agents, work, progress) as on:
-        best = await minimise(
-            on,
-            first,
-            wanted,
-            expired=lambda: end is not None and clock() >= end,
-            progress=lambda calls, attempts, finished: emit(
-                ShrinkProgress(
-                    fingerprint=wanted.fingerprint,
-                    from_calls=trace.program.concurrent(),
-                    calls=calls,
-                    attempts=attempts,
-                    finished=finished,
-                )
-            ),
-        )
-        if best.execution is first and best.finding.label is Label.UNLABELLED:
-            raise TargetError(
-                f"{trace.path}: the finding did not come back, so the trace stays as it is; "
-                "see how often it does with `mcpconc replay --times 50`"
+    async with interrupts(progress) as signals:
+        await system.install(progress)
+        async with rig(
+            system, Identity(trace.identity), trace.program.agents, work, progress
+        ) as on:
+            # From here on the first signal ends the search, not the run that it is at.
+            signals.scopes.append(anyio.CancelScope())
+            best = await minimise(
+                on,
+                first,
+                wanted,
+                expired=lambda: bool(signals) or (end is not None and clock() >= end),
+                progress=lambda calls, attempts, finished: emit(
+                    ShrinkProgress(
+                        fingerprint=wanted.fingerprint,
+                        from_calls=trace.program.concurrent(),
+                        calls=calls,
+                        attempts=attempts,
+                        finished=finished,
+                    )
+                ),
             )
-        kept = as_trace(on, best.execution, best.finding, trace.seed, best.shrink, best.basis)
-    path = kept.save(out)
-    emit(TraceSaved(path, best.finding))
-    return replace(kept, path=path)
+            if best.execution is not first or best.finding.label is not Label.UNLABELLED:
+                smaller = as_trace(
+                    on, best.execution, best.finding, trace.seed, best.shrink, best.basis
+                )
+    if smaller is not None:
+        smaller = replace(smaller, path=smaller.save(out))
+        emit(TraceSaved(out, best.finding))
+    elif not signals:
+        raise TargetError(
+            f"{trace.path}: the finding did not come back, so the trace stays as it is; "
+            "see how often it does with `mcpconc replay --times 50`"
+        )
+    return smaller or trace, bool(signals)
 
 
 def _as_executed(trace: Trace) -> Execution:

@@ -145,7 +145,7 @@ def shrink(args: Namespace) -> Exit:
     _need_git()
     log.configure(_writable(args.out) / log.NAME, verbose=args.verbose - args.quiet)
     with _console(args) as console:
-        smaller = anyio.run(
+        smaller, interrupted = anyio.run(
             functools.partial(
                 shrink_trace,
                 trace,
@@ -158,7 +158,7 @@ def shrink(args: Namespace) -> Exit:
         )
     if args.json:
         _document(documents.trace_document(smaller))
-    return Exit.PASSED
+    return Exit.INTERRUPTED if interrupted else Exit.PASSED
 
 
 def show(args: Namespace) -> Exit:

@@ -444,9 +444,9 @@ def replayed(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
 
     async def shrink_trace(
         trace: Trace, *, out: Path, max_time: float, target: str, work: Path, emit: Any
-    ) -> Trace:
-        record.update(out=out, max_time=max_time, target=target)
-        return trace
+    ) -> tuple[Trace, bool]:
+        record.update(out=out, max_time=max_time, target=target, work=work)
+        return trace, record.get("interrupted", False)
 
     stand_in(monkeypatch, "replay", replay=replay, shrink_trace=shrink_trace)
     return record
@@ -482,9 +482,17 @@ def test_an_interrupted_replay_says_how_far_it_got(
 
 
 def test_shrink(saved: Path, replayed: dict[str, Any]) -> None:
-    assert main(["shrink", "lost-task", "--max-time", "2m"]) == 0
+    words = "shrink lost-task --max-time 2m --target empirica==1.14.0 --out o"
+    assert main(words.split()) == 0
     assert replayed["out"] == Path("traces/lost-task-4fd1c2aa")
     assert replayed["max_time"] == 120
+    assert replayed["target"] == "empirica==1.14.0"
+    assert replayed["work"] == Path("o/work")
+
+
+def test_shrinking_may_be_interrupted(saved: Path, replayed: dict[str, Any]) -> None:
+    replayed["interrupted"] = True
+    assert main(["shrink", "lost-task"]) == Exit.INTERRUPTED
 
 
 def test_doctor(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:

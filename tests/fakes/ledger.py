@@ -41,14 +41,14 @@ IDENTITIES: tuple[Identity, ...] = (Identity.EXPLICIT,)
 """A test may say that the ledger knows more of them; to it they are all the same."""
 
 
-def write(directory: Path, mode: str = "correct", *, call_timeout: float = 20) -> Path:
+def write(directory: Path, mode: str = "correct") -> Path:
     """A description of the ledger in this mode, for ``--target``."""
     path = directory / f"ledger-{mode}.toml"
     path.write_text(
         f"""
 version = "{mode}"
 databases = {{ main = "data/ledger.db" }}
-call_timeout = {call_timeout}
+call_timeout = 20
 [server]
 argv = ["{{python}}", "-S", "{SERVER}", "{{root}}/data/ledger.db", "{{agent}}", "{mode}"]
 [prepare]

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import anyio.lowlevel
 import pytest
 
 from mcpconc.history import History
@@ -71,6 +72,8 @@ class ScriptedRig:
         script.ran.append((self.identity.value, program, scheduler, seed))
         script.clock.now += script.seconds
         result = Result("effects", tuple(script.shows(program)))
+        for _ in range(10):  # as in a real run, there is time to hear a signal
+            await anyio.lowlevel.checkpoint()
         calls = list(program.calls())
         history = told(program, [(c.id,) for c in calls] + [(c.id, {"ok": True}) for c in calls])
         run = Run(program, history, Snapshot(), Snapshot(), None, self.identity.value)

@@ -18,7 +18,7 @@ from pathlib import Path
 import anyio
 import anyio.to_thread
 
-from mcpconc.errors import Exit, TargetError
+from mcpconc.errors import Exit, TargetError, UsageError
 from mcpconc.events import (
     CampaignFinished,
     CampaignStarted,
@@ -34,7 +34,7 @@ from mcpconc.rig import Execution, Rig, in_flight, outcomes, rig
 from mcpconc.schedule import NAMES
 from mcpconc.strategies import CascadeMachine, Knobs, ProgramMachine, generate
 from mcpconc.target import resolve
-from mcpconc.target.base import Identity
+from mcpconc.target.base import Identity, Target
 from mcpconc.verdict import Verdict
 
 __all__ = ["FuzzConfig", "fuzz"]
@@ -142,6 +142,7 @@ async def fuzz(config: FuzzConfig, emit: Emit) -> CampaignFinished:
                 )
                 for identity in identities
             ]
+            await _need_tools(target, rigs[0], config.machine)
             started = config.clock()
             emit(
                 CampaignStarted(
@@ -179,6 +180,16 @@ async def fuzz(config: FuzzConfig, emit: Emit) -> CampaignFinished:
     )
     emit(done)
     return done
+
+
+async def _need_tools(target: Target, on: Rig, machine: type[ProgramMachine]) -> None:
+    """:raises UsageError: if the target offers nothing that the machine calls."""
+    if machine.tools and not set(machine.tools) & (offered := await on.tools()):
+        raise UsageError(
+            f"{target.name} offers none of the tools that {machine.__name__} calls, but "
+            f"{', '.join(sorted(offered)) or 'none'}; write a state machine that calls them and "
+            "give it as --machine MODULE:CLASS"
+        )
 
 
 async def _loop(

@@ -32,14 +32,18 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """All answers. `exit` is 3 where something is bad, else 0: a defect that a sequential
-    probe shows is worth knowing and does not keep the target from being fuzzed."""
+    """All answers; not all of them where the examination was `interrupted`. `exit` is 3 where
+    something is bad, else 0: a defect that a sequential probe shows is worth knowing and does
+    not keep the target from being fuzzed."""
 
     target: str
     checks: tuple[Check, ...]
+    interrupted: bool = False
 
     @property
     def exit(self) -> Exit:
+        if self.interrupted:
+            return Exit.INTERRUPTED
         bad = any(check.state == "bad" for check in self.checks)
         return Exit.TARGET if bad else Exit.PASSED
 
@@ -70,12 +74,12 @@ async def doctor(spec: str, work: Path, emit: Emit) -> Health:
     """
     target = resolve(spec)
     checks: list[Check] = []
-    try:
-        async with interrupts(lambda text: emit(TargetProgress(text))):
+    async with interrupts(lambda text: emit(TargetProgress(text))) as signals:
+        try:
             await _examine(target, work, emit, checks)
-    except TargetError as error:
-        checks.append(Check("target", "bad", str(error)))
-    return Health(target.name, tuple(checks))
+        except TargetError as error:
+            checks.append(Check("target", "bad", str(error)))
+    return Health(target.name, tuple(checks), bool(signals))
 
 
 async def _examine(target: Target, work: Path, emit: Emit, checks: list[Check]) -> None:
@@ -97,7 +101,7 @@ async def _examine(target: Target, work: Path, emit: Emit, checks: list[Check]) 
     identity = Identity.ISOLATED if Identity.ISOLATED in target.identities else target.identities[0]
     async with rig(target, identity, 1, work, progress) as on:
         say("server", "ok", "started and answered `initialize`")
-        listed = sorted(tool.name for tool in await on.fleet.sessions[0].tools())
+        listed = sorted(await on.tools())
         checks.append(_tools(target, listed))
         if target.spec is None:
             say("probe", "note", "no model of this target: only generic oracles judge it")

@@ -97,6 +97,13 @@ class Rig:
             if not here.exists():
                 return here
 
+    async def tools(self) -> frozenset[str]:
+        """Names of the tools that the target offers.
+
+        :raises TargetError: if it does not say.
+        """
+        return frozenset(tool.name for tool in await self.fleet.sessions[0].tools())
+
     async def settle(self) -> None:
         """Make sure that nothing of the last run is still at work or holds a database open.
 

@@ -44,6 +44,7 @@ class Script:
     shows: Callable[[Program], Sequence[Finding]] = lambda program: ()
     seconds: float = 1.0
     clock: Clock = field(default_factory=Clock)
+    tools: frozenset[str] = frozenset({"add"})
     ran: list[tuple[str, Program, str, int]] = field(default_factory=list)
     opened: list[tuple[str, str, int]] = field(default_factory=list)
     """(target, identity, agents) of each rig."""
@@ -66,6 +67,9 @@ class Script:
 class ScriptedRig:
     script: Script
     identity: Identity
+
+    async def tools(self) -> frozenset[str]:
+        return self.script.tools
 
     async def run(self, program: Program, scheduler: str, seed: int) -> Execution:
         script = self.script

@@ -20,10 +20,11 @@ from fakes.rigs import Script, lost
 from mcpconc import campaign
 from mcpconc.campaign import FuzzConfig
 from mcpconc.cli import main
-from mcpconc.errors import Exit, TargetError
+from mcpconc.errors import Exit, TargetError, UsageError
 from mcpconc.events import CampaignFinished, CampaignStarted, InfraTrouble, RunFinished, TraceSaved
 from mcpconc.oracle.base import Finding, Label
 from mcpconc.program import Program
+from mcpconc.strategies import CascadeMachine, Knobs
 from mcpconc.target.base import MARKER, Identity
 from mcpconc.trace import load
 
@@ -385,3 +386,33 @@ def test_worlds_take_turns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     script, _ = scripted(tmp_path, monkeypatch, lambda program: (), runs=4, identities=modes)
     assert [identity for identity, *_ in script.ran] == ["isolated", "explicit"] * 2
     assert [identity for _, identity, _ in script.opened] == ["isolated", "explicit"]
+
+
+# ------------------------------------------------------------------ what was asked for
+
+
+def test_what_was_asked_for_reaches_programs_and_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = {"agents": 3, "calls": 9, "inflight": 4, "share": 0.25, "scheduler": "convoy"}
+    machine = type("Seen", (ledger.AddMachine,), {"__init__": see_knobs, "seen": set()})
+    script = Script().take_over(monkeypatch, campaign)
+    fuzz(tmp_path, "correct", machine, clock=script.clock, runs=2, seed=5, **asked)
+    assert machine.seen == {Knobs(agents=3, calls=9, inflight=4, share=0.25)}  # type: ignore[attr-defined]
+    assert [agents for *_, agents in script.opened] == [3]
+    assert [ran[2:] for ran in script.ran] == [("convoy", 5 * 7919), ("convoy", 5 * 7919 + 1)]
+
+
+def see_knobs(self: Any) -> None:
+    ledger.AddMachine.__init__(self)
+    type(self).seen.add(self.knobs)
+
+
+def test_a_machine_that_knows_none_of_the_tools(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Script().take_over(monkeypatch, campaign)
+    with pytest.raises(
+        UsageError, match=r"offers none of the tools that CascadeMachine calls, but"
+    ):
+        fuzz(tmp_path, "correct", CascadeMachine, runs=1)

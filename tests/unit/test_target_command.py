@@ -19,6 +19,7 @@ databases = { main = "data/x.db" }
 repository = "ws"
 files = ["data/*.json"]
 call_timeout = 7
+start_timeout = 8
 [server]
 argv = ["{here}/server", "--db", "{root}/data/x.db", '{"json": {}}']
 cwd = "{root}/ws"
@@ -56,7 +57,7 @@ def test_a_whole_description(tmp_path, monkeypatch):
     assert "OTHER" not in launch.env
     assert target.layout.databases == {"main": "data/x.db"}
     assert target.layout.repository == "ws"
-    assert target.call_timeout == 7.0
+    assert (target.call_timeout, target.start_timeout) == (7.0, 8.0)
     assert target.version == "1.2"
 
 

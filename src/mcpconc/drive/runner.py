@@ -23,7 +23,7 @@ from mcpconc.errors import InvariantError, TargetError, UsageError
 from mcpconc.history import EventType, History, Phase
 from mcpconc.program import Call, Program, Unbound, bind, refs
 from mcpconc.schedule.base import Scheduler, Surroundings
-from mcpconc.target.base import Launch, Progress, Scales, Target
+from mcpconc.target.base import Launch, Progress, Scales, Starts, Target
 
 __all__ = ["AT_ONCE", "Fleet", "Quiesce"]
 
@@ -78,14 +78,14 @@ class Fleet:
         agents: int,
         stderr: Path,
         *,
-        start_timeout: float = START_TIMEOUT,
+        start_timeout: float | None = None,
         progress: Progress = lambda text: None,
     ) -> AsyncIterator[Fleet]:
         """Start the servers; on leaving, by cancellation too, end them and whatever they are
         still busy with.
 
         `stderr` is a directory that gets a file for each agent's server; `start_timeout` is in
-        seconds.
+        seconds, by default what the target says.
 
         :raises TargetError: if a server does not come up.
         :raises UsageError: if `stderr` cannot be written.
@@ -95,6 +95,8 @@ class Fleet:
         limit = target.call_timeout
         if isinstance(target, Scales):
             limit = target.scaling(agents).get("call_timeout", limit)
+        if start_timeout is None:
+            start_timeout = target.start_timeout if isinstance(target, Starts) else START_TIMEOUT
         sessions = tuple(
             Session(
                 agent,

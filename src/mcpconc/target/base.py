@@ -11,7 +11,17 @@ from typing import Protocol, runtime_checkable
 from mcpconc.history import Answer
 from mcpconc.model.spec import Spec
 
-__all__ = ["MARKER", "Identity", "Launch", "Layout", "Progress", "Resets", "Scales", "Target"]
+__all__ = [
+    "MARKER",
+    "Identity",
+    "Launch",
+    "Layout",
+    "Progress",
+    "Resets",
+    "Scales",
+    "Starts",
+    "Target",
+]
 
 MARKER = "MCPCONC_WORLD"
 """Environment variable that every process of a world inherits; processes are found by it."""
@@ -119,4 +129,14 @@ class Scales(Protocol):
 
     def scaling(self, agents: int) -> Mapping[str, float]:
         """What is stretched, for the record; ``call_timeout`` replaces the target's own."""
+        ...
+
+
+@runtime_checkable
+class Starts(Protocol):
+    """A target that says how long its servers may take to start."""
+
+    @property
+    def start_timeout(self) -> float:
+        """Seconds until `initialize` is answered."""
         ...

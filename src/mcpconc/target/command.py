@@ -4,7 +4,8 @@
     databases = { main = "data/notes.db" }
     repository = "ws"                   # optional: a git work tree
     files = ["data/*.json"]             # optional: further state, read back as text
-    call_timeout = 60                   # optional: seconds
+    call_timeout = 60                   # optional: seconds for an answer
+    start_timeout = 60                  # optional: seconds for a server to start
 
     [server]
     argv = ["{here}/.venv/bin/notes-mcp", "--db", "{root}/data/notes.db"]
@@ -48,7 +49,10 @@ from mcpconc.target.execute import execute
 __all__ = ["CommandTarget"]
 
 _PLACEHOLDER = re.compile(r"\{(\w+)\}")
-_TOP = {"version", "databases", "repository", "files", "call_timeout", "server", "prepare", "reset"}
+_TOP = {
+    *("version", "databases", "repository", "files", "call_timeout", "start_timeout"),
+    *("server", "prepare", "reset"),
+}
 _EVERYWHERE = {"root", "here", "python"}
 _SERVER = {"argv", "cwd", "env", "inherit"}
 _COMMANDS = {"commands", "timeout"}
@@ -74,6 +78,7 @@ class CommandTarget:
     prepare_commands: Commands
     reset_commands: Commands
     call_timeout: float
+    start_timeout: float
     version: str = ""
     spec: Spec | None = None
     identities: Sequence[Identity] = (Identity.EXPLICIT,)
@@ -268,6 +273,7 @@ def _parse(top: _Reader, name: str) -> CommandTarget:
         prepare_commands=_commands(top, "prepare"),
         reset_commands=_commands(top, "reset"),
         call_timeout=top.seconds("call_timeout", 60.0),
+        start_timeout=top.seconds("start_timeout", 60.0),
     )
 
 

@@ -49,6 +49,9 @@ SHRINK_SHARE = 0.4
 TROUBLES = 3
 """Times in a row that the target may fail to come up again before a campaign gives up."""
 
+SAMPLE = 3
+"""Lines on what oracles could not decide that the summary quotes."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FuzzConfig:
@@ -81,6 +84,7 @@ class Tally:
     unknown: int = 0
     infra: int = 0
     broken: bool = False
+    undecided: dict[str, None] = field(default_factory=dict)
     overlap: float = 0.0
     overlap_max: int = 0
     sent: Counter[str] = field(default_factory=Counter)
@@ -93,6 +97,9 @@ class Tally:
         self.runs += 1
         self.calls += len(history.operations)
         self.unknown += execution.judgement.verdict is Verdict.UNKNOWN
+        for line in execution.judgement.unknown:
+            if len(self.undecided) < SAMPLE:
+                self.undecided[line] = None
         self.overlap += (mean - self.overlap) / self.runs
         self.overlap_max = max(self.overlap_max, most)
         for tool, counts in by_tool.items():
@@ -174,6 +181,7 @@ async def fuzz(config: FuzzConfig, emit: Emit) -> CampaignFinished:
         never=tuple(sorted(t for t in tally.sent if not tally.succeeded[t])),
         unused=tuple(t for t in config.machine.tools if not tally.sent[t]),
         unknown=tally.unknown,
+        undecided=tuple(tally.undecided),
         infra=tally.infra,
         overlap=tally.overlap,
         overlap_max=tally.overlap_max,
@@ -215,7 +223,7 @@ async def _loop(
             if config.runs is not None and tally.runs >= config.runs:
                 while config.shrink and keeper.pending and config.max_time is None:
                     await keeper.minimise_next(None)
-                return f"{tally.runs} runs done"
+                return f"{tally.runs} run{'s' * (tally.runs > 1)} done"
             program = await anyio.to_thread.run_sync(next, programs, None)
             if program is None:
                 return "the strategy has no more programs"

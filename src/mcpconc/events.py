@@ -143,7 +143,7 @@ class CampaignFinished:
     `exit` is the verb's exit code and `stop` one phrase that says why it ended (``time is
     up``, ``100 runs done``, ``interrupted``, …). `never` names the tools that were sent but
     never succeeded, `unused` those that were never sent. `unknown` counts runs with something
-    undecided, `infra` the `InfraTrouble`s.
+    undecided, of which `undecided` is a sample of lines, `infra` the `InfraTrouble`s.
     """
 
     exit: Exit
@@ -157,6 +157,7 @@ class CampaignFinished:
     never: tuple[str, ...] = ()
     unused: tuple[str, ...] = ()
     unknown: int = 0
+    undecided: tuple[str, ...] = ()
     infra: int = 0
     overlap: float = 0.0
     overlap_max: int = 0

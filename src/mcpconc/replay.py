@@ -129,8 +129,8 @@ async def shrink_trace(
     if wanted is None:
         raise TraceError(f"{trace.path}: holds no finding, so there is nothing to shrink")
     end = None if max_time is None else clock() + max_time
-    first = _as_executed(trace)
     system = resolve(target or trace.target)
+    first = _as_executed(trace)
     smaller: Trace | None = None
 
     def progress(text: str) -> None:

@@ -36,6 +36,7 @@ def campaign_document(done: CampaignFinished) -> dict[str, Any]:
         "calls": done.calls,
         "overlap": {"mean": round(done.overlap, 3), "max": done.overlap_max},
         "undecided": done.unknown,
+        "undecided_such_as": list(done.undecided),
         "infra": done.infra,
         "never_succeeded": list(done.never),
         "never_called": list(done.unused),

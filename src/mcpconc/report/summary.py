@@ -53,6 +53,8 @@ def _lines(done: CampaignFinished) -> Iterator[str]:
         yield f"  never succeeded: {', '.join(done.never)}"
     if done.unused:
         yield f"  never called: {', '.join(done.unused)}"
+    for line in done.undecided:
+        yield f"  undecided: {line}"
     if done.runs and done.overlap_max < 2:
         yield "  no two calls ever overlapped: no race could have shown"
     yield (

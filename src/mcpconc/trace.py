@@ -21,6 +21,7 @@ import hashlib
 import json
 import os
 import platform
+import re
 import shutil
 import sqlite3
 import subprocess
@@ -207,7 +208,7 @@ def slug(finding: Finding) -> str:
     """The name of the trace of this finding: ``<property>-<kind>-<8 hex digits>``."""
     f = finding.fingerprint
     name = f"{f.property}-{f.kind}-{f.digest()}".lower()
-    return "".join(c if c.isascii() and (c.isalnum() or c in "-_.") else "-" for c in name)
+    return re.sub(r"[^a-z0-9_.]+", "-", name)
 
 
 def discard(directory: Path) -> None:

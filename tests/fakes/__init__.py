@@ -6,6 +6,7 @@ import itertools
 import json
 import os
 import sys
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -90,6 +91,15 @@ class FakeWorld:
             except psutil.Error:
                 continue
         return found
+
+    def left(self) -> list[int]:
+        """What is still alive once those that were killed had ten seconds to be gone: the
+        kernel takes its time, more so on a busy machine."""
+        for _ in range(200):
+            if not self.processes():
+                break
+            time.sleep(0.05)
+        return self.processes()
 
 
 @asynccontextmanager

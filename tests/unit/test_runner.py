@@ -186,7 +186,7 @@ def test_one_server_that_does_not_come_up_ends_the_others(tmp_path: Path) -> Non
 
     with pytest.raises(TargetError, match="agent 1"):
         anyio.run(main)
-    assert FakeWorld(tmp_path).processes() == []
+    assert FakeWorld(tmp_path).left() == []
 
 
 def test_an_exception_in_the_block_comes_out_as_it_is(tmp_path: Path) -> None:
@@ -196,7 +196,7 @@ def test_an_exception_in_the_block_comes_out_as_it_is(tmp_path: Path) -> None:
 
     with pytest.raises(KeyError, match="mine"):
         anyio.run(main)
-    assert FakeWorld(tmp_path).processes() == []
+    assert FakeWorld(tmp_path).left() == []
 
 
 def test_a_program_for_more_agents_than_there_are_is_our_bug(tmp_path: Path) -> None:
@@ -242,7 +242,7 @@ def test_cancelling_in_mid_call_leaves_a_history_and_no_process(tmp_path: Path, 
             tasks.cancel_scope.cancel()
 
     anyio.run(main)
-    assert FakeWorld(tmp_path).processes() == []
+    assert FakeWorld(tmp_path).left() == []
     (log,) = tmp_path.glob("history-*.jsonl")
     events, complete = read_history(log)
     assert complete
@@ -258,7 +258,7 @@ def test_cancelling_while_servers_start_leaves_no_process(tmp_path: Path) -> Non
                 pytest.fail("the fleet is up")
 
     anyio.run(main)
-    assert FakeWorld(tmp_path).processes() == []
+    assert FakeWorld(tmp_path).left() == []
 
 
 KILLED = """

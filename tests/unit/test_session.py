@@ -160,7 +160,7 @@ def test_death_in_mid_call_is_info_and_later_calls_fail(tmp_path: Path) -> None:
 def test_death_is_noticed_where_a_child_keeps_the_pipe(tmp_path: Path) -> None:
     history = drive(tmp_path, "orphan", "unlucky")
     assert end(history).value["why"] == "server-died"
-    assert FakeWorld(tmp_path).processes() == []
+    assert FakeWorld(tmp_path).left() == []
 
 
 def test_a_server_that_does_not_read_is_given_up(
@@ -259,7 +259,7 @@ def test_a_server_that_does_not_come_up_gives_one_clear_line(
         drive(tmp_path, mode, "echo", start_timeout=1)
     assert "\n" not in str(caught.value)
     assert capfd.readouterr() == ("", "")
-    assert FakeWorld(tmp_path).processes() == []
+    assert FakeWorld(tmp_path).left() == []
 
 
 def test_a_program_that_is_not_there_gives_one_clear_line(tmp_path: Path) -> None:
@@ -287,7 +287,7 @@ def test_leaving_a_busy_session_is_a_fault_and_kills(tmp_path: Path) -> None:
                     await anyio.sleep(0.01)
                 await anyio.sleep(0.1)
                 await up.sessions[0].leave()
-            assert world.processes() == []
+            assert world.left() == []
             return histories[0]
 
     history = anyio.run(main)

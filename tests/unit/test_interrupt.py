@@ -39,12 +39,11 @@ def seen(tmp_path: Path, *names: str) -> bool:
     return set(names) <= {str(event["event"]) for event in events(tmp_path)}
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_with_a_report_and_nothing_alive(
-    campaign: subprocess.Popen[str], tmp_path: Path, number: signal.Signals
+    campaign: subprocess.Popen[str], tmp_path: Path
 ) -> None:
     until(lambda: seen(tmp_path, "TraceSaved"))
-    campaign.send_signal(number)
+    campaign.send_signal(signal.SIGINT)
     out, err = campaign.communicate(timeout=60)
     assert campaign.returncode == Exit.INTERRUPTED
     assert "stopping; what was found is kept" in err
@@ -116,7 +115,8 @@ def test_an_error_inside_comes_out_as_it_is() -> None:
         anyio.run(fails)
 
 
-def test_each_signal_ends_the_innermost_scope_that_is_left() -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_each_signal_ends_the_innermost_scope_that_is_left(number: signal.Signals) -> None:
     ended: list[str] = []
     heard: list[str] = []
 
@@ -124,10 +124,10 @@ def test_each_signal_ends_the_innermost_scope_that_is_left() -> None:
         async with interrupts(heard.append) as signals:
             with anyio.CancelScope() as scope:
                 signals.scopes.append(scope)
-                signal.raise_signal(signal.SIGINT)
+                signal.raise_signal(number)
                 await anyio.sleep(60)
             ended.append("work")
-            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(number)
             await anyio.sleep(60)
         assert signals.count == 2
 

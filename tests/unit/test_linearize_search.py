@@ -18,6 +18,7 @@ from mcpconc.model.register import Register
 from mcpconc.verdict import Verdict
 
 MANY = settings(max_examples=400, deadline=None)
+SOME = settings(max_examples=150, deadline=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +113,7 @@ def test_the_search_agrees_with_brute_force(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", MODELS)
 def test_the_order_found_is_one_that_the_model_accepts(kind: str) -> None:
-    @MANY
+    @SOME
     @given(histories(kind))
     def accepted(partition: Partition) -> None:
         found = check(partition)
@@ -173,7 +174,7 @@ def linearizable(draw: st.DrawFn, kind: str, size: int = 25) -> Partition:
 
 @pytest.mark.parametrize("kind", MODELS)
 def test_histories_with_a_hidden_order_are_never_refused(kind: str) -> None:
-    @settings(max_examples=150, deadline=None)
+    @settings(max_examples=60, deadline=None)
     @given(linearizable(kind))
     def explained(partition: Partition) -> None:
         assert check(partition, 200_000).verdict is not Verdict.VIOLATION

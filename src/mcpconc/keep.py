@@ -150,11 +150,16 @@ class Keeper:
             discard(old)
 
     def _twin(self, entry: _Entry) -> _Entry | None:
+        """An entry that says the same: the same fingerprint, or a sequential defect with the
+        same head, which is listed once however it was met."""
+        mine = entry.finding
         for other in self._entries:
-            if (
-                other is not entry
-                and other not in self._pending
-                and other.finding.fingerprint == entry.finding.fingerprint
+            theirs = other.finding
+            if other is entry or other in self._pending:
+                continue
+            if theirs.fingerprint == mine.fingerprint or (
+                theirs.fingerprint.head() == mine.fingerprint.head()
+                and theirs.label is mine.label is Label.SEQUENTIAL
             ):
                 return other
         return None

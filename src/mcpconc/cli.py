@@ -33,7 +33,7 @@ examples:
   mcpconc fuzz --max-time 5m          five agents against the tested Empirica
   mcpconc show lost-task              the picture of what was found
   mcpconc replay lost-task --times 10 how often does it come back?
-  mcpconc check traces/*              judge saved runs again, without a server
+  mcpconc check traces/*/             judge saved runs again, without a server
 """,
     "fuzz": """\
 A program is written by a Hypothesis state machine, run by several agents at once, and judged by
@@ -53,7 +53,7 @@ ERROR. Exit 1 where it came back at all, 0 where it is fixed, 2 or 3 on an error
 
 examples:
   mcpconc replay lost-task --times 10
-  mcpconc replay traces/* --target empirica@../empirica
+  mcpconc replay traces/*/ --target empirica@../empirica
 """,
     "check": """\
 Reads what the trace holds (program, history, state before and after) and asks the oracles again:
@@ -62,7 +62,7 @@ PARTIAL that the run was cut off. Exit 1 where there is a violation, recorded or
 oracle cannot decide or a recorded finding is not found any more; 0 where there is nothing.
 
 examples:
-  mcpconc check traces/*
+  mcpconc check traces/*/
   mcpconc check out/work/run-isolated-00007      the history of a run that was killed
 """,
     "shrink": """\

@@ -23,7 +23,7 @@ from typing import Any
 from server import respond, serve, text
 
 DATABASE, AGENT, MODE = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
-WINDOW = {"racy": 0.03, "slow": 1.5}.get(MODE, 0.0)
+WINDOW = {"racy": 0.06, "slow": 1.5}.get(MODE, 0.0)
 """Seconds between reading and writing where nothing protects what was read."""
 
 TOOLS = ("add", "bump", "read", "forbid")

@@ -7,11 +7,20 @@ from collections.abc import Iterator
 import pytest
 
 from fakes import ledger
-from fakes.rigs import Script
+from fakes.rigs import Script, lost
 from mcpconc import rig as rigs
+from mcpconc.errors import TargetError
+from mcpconc.oracle.base import Finding
+from mcpconc.program import Program
 from mcpconc.strategies import ProgramMachine
 from mcpconc.target.base import Identity
 from mcpconc.trace import load
+
+
+@pytest.fixture
+def script(monkeypatch: pytest.MonkeyPatch) -> Script:
+    return Script().take_over(monkeypatch, rigs)
+
 
 SUITE = """
     from hypothesis import settings
@@ -80,12 +89,28 @@ def test_a_sequential_defect_is_told_and_fails_nothing(pytester: pytest.Pytester
     result.stdout.fnmatch_lines(["sequential: effects: lost-append entry (add): *"])
 
 
+def test_what_fails_only_once_is_no_flakiness(pytester: pytest.Pytester, script: Script) -> None:
+    script.shows = lambda program: [lost(program)] if len(script.ran) == 1 else []
+    suite(pytester)
+    result = run(pytester, "correct")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["✗ lost entry *"])
+    result.stdout.no_fnmatch_line("*Flaky*")
+
+
+def test_a_target_that_failed_is_not_tried_again(pytester: pytest.Pytester, script: Script) -> None:
+    def fails(program: Program) -> list[Finding]:
+        raise TargetError("the server is gone")
+
+    script.shows = fails
+    suite(pytester)
+    result = run(pytester, "correct")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["mcpconc: the server is gone"])
+    assert len(script.ran) == 1
+
+
 # ------------------------------------------------------------------ what one may ask for
-
-
-@pytest.fixture
-def script(monkeypatch: pytest.MonkeyPatch) -> Script:
-    return Script().take_over(monkeypatch, rigs)
 
 
 @pytest.mark.parametrize("examples", [1, 4])

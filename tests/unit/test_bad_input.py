@@ -13,6 +13,7 @@ import pytest
 from hypothesis import strategies as st
 
 from fakes import ledger
+from mcpconc import campaign
 from mcpconc.cli import main
 from mcpconc.errors import Exit
 from mcpconc.strategies import ProgramMachine, act
@@ -36,6 +37,7 @@ class Unlucky(ProgramMachine):
 def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setitem(sys.modules, "unlucky", sys.modules[__name__])
+    monkeypatch.setattr(campaign, "BATCH", 2)  # to write more programs than are run takes time
 
 
 @dataclass(frozen=True)

@@ -74,7 +74,9 @@ def fuzz(
         "machine": machine,
         **config,
     }
-    told.done = anyio.run(campaign.fuzz, FuzzConfig(**whole), emit)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(campaign, "BATCH", 5)  # to write more programs than are run takes time
+        told.done = anyio.run(campaign.fuzz, FuzzConfig(**whole), emit)
     return told
 
 

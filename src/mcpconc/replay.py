@@ -167,8 +167,8 @@ async def shrink_trace(
         emit(TraceSaved(out, best.finding))
     elif not signals:
         raise TargetError(
-            f"{trace.path}: the finding did not come back, so the trace stays as it is; "
-            "see how often it does with `mcpconc replay --times 50`"
+            f"{trace.path}: the finding did not come back in this time, so the trace stays as it "
+            "is; see how often it does with `mcpconc replay --times 50`"
         )
     return smaller or trace, bool(signals)
 

@@ -194,7 +194,7 @@ def only_when_saved(script: Script) -> Callable[[Program], list[Finding]]:
 
 def test_what_does_not_come_back_stays_as_it_is(script: Script, tmp_path: Path) -> None:
     script.shows = only_when_saved(script)
-    with pytest.raises(TargetError, match="did not come back, so the trace stays as it is"):
+    with pytest.raises(TargetError, match="did not come back in this time"):
         shrink(script, tmp_path)
     assert load(tmp_path / "a-trace").program == LARGE
 

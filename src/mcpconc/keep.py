@@ -71,13 +71,16 @@ class Keeper:
 
         Which tools matter is known only once the program is minimal. Until then everything
         with the same head waits for the first; afterwards it is the same if it contains the
-        tools that were left. Three of one kind are enough for one campaign.
+        tools that were left; a sequential program is less minimal, so there it is enough to
+        have one in common. Three of one kind are enough for one campaign.
         """
         head = fingerprint.head()
         same = [e for e in self._entries if e.finding.fingerprint.head() == head]
         for entry in same:
             # Equal fingerprints have one trace, also where nothing is to be minimised.
             if entry.finding.fingerprint == fingerprint or entry.tools <= tools:
+                return entry
+            if entry.finding.label is Label.SEQUENTIAL and entry.tools & tools:
                 return entry
             if entry in self._pending:
                 return entry
@@ -179,17 +182,19 @@ class Keeper:
 
 
 PROMISE = ("linearizability", "effects", "isolation", "footprint", "order", "protocol")
+"""Oracles whose findings are mostly races, most of all the first. Copies that disagree mostly do
+so for one agent alone, too, and come last."""
 
 LEAST = 60.0
 """Seconds that are worth beginning with."""
 
 
-def _promise(entry: _Entry) -> tuple[bool, int, int]:
-    """What to minimise first: what was seen again (it comes back easily), oracles whose
-    findings are mostly races, and few calls."""
+def _promise(entry: _Entry) -> tuple[bool, bool, int, int]:
+    """What to minimise first: what is likely a race, was seen again (it comes back easily),
+    and has few calls."""
     oracle = entry.finding.fingerprint.oracle
     rank = PROMISE.index(oracle) if oracle in PROMISE else len(PROMISE)
-    return entry.times == 1, rank, len(entry.finding.calls) or 99
+    return rank == len(PROMISE), entry.times == 1, rank, len(entry.finding.calls) or 99
 
 
 def as_trace(

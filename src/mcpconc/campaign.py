@@ -46,6 +46,9 @@ than one long one."""
 SHRINK_SHARE = 0.4
 """Of the time spent so far, at most this much on minimising."""
 
+LATE = 0.4
+"""Of the whole time; from here on also what was seen only once is minimised."""
+
 TROUBLES = 3
 """Times in a row that the target may fail to come up again before a campaign gives up."""
 
@@ -248,8 +251,10 @@ async def _loop(
 async def _minimise(config: FuzzConfig, keeper: Keeper, started: float) -> None:
     """Minimise what waits for it, as far as its share of the time goes."""
     whole = config.max_time
-    while config.shrink and keeper.pending:
+    while config.shrink:
         elapsed = config.clock() - started
+        if not keeper.ready(late=whole is None or elapsed >= LATE * whole):
+            return
         if keeper.spent > SHRINK_SHARE * elapsed or (whole is not None and elapsed >= whole):
             return
         await keeper.minimise_next(

@@ -86,15 +86,24 @@ class Keeper:
                 return entry
         return same[-1] if len(same) >= 3 else None
 
+    def ready(self, late: bool) -> bool:
+        """Whether there is something worth minimising now. What was seen once may be hard to
+        see again, and what is likely sequential can wait: both are for `late`."""
+        return bool(self._pending) and (
+            late or min(map(_promise, self._pending))[:2] < (False, True)
+        )
+
     async def minimise_next(self, limit: float | None) -> None:
-        """Minimise and label the most promising finding in at most `limit` seconds, of which
-        it gets half while others wait: a race that seldom comes back must not eat it all."""
+        """Minimise and label the most promising finding in at most `limit` seconds, and half
+        of it where that is still a minute: a race that seldom comes back must not eat it all."""
         started = self.clock()
         self._pending.sort(key=_promise)
         entry = self._pending.pop(0)
-        if limit is not None and self._pending:
+        if limit is not None:
             limit = max(limit / 2, min(limit, LEAST))
-        end = None if limit is None else started + limit
+
+        def passed(share: float) -> bool:
+            return limit is not None and self.clock() >= started + share * limit
 
         def progress(calls: int, attempts: int, finished: bool) -> None:
             self.emit(
@@ -112,7 +121,8 @@ class Keeper:
                 entry.rig,
                 entry.execution,
                 entry.finding,
-                expired=lambda: end is not None and self.clock() >= end,
+                expired=lambda: passed(1.0),
+                enough=lambda: passed(SHRINKING),
                 progress=progress,
             )
         finally:
@@ -187,6 +197,9 @@ so for one agent alone, too, and come last."""
 
 LEAST = 60.0
 """Seconds that are worth beginning with."""
+
+SHRINKING = 0.6
+"""Of the time of one finding; the rest is for its label and for how often it comes back."""
 
 
 def _promise(entry: _Entry) -> tuple[bool, bool, int, int]:

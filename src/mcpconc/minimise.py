@@ -21,6 +21,9 @@ Head = tuple[str, str, str, str]
 TRIES = 3
 """Runs of one shrink candidate before it counts as not failing (PULSE's ALWAYS, but any-of)."""
 
+EASY_TRIES = 2
+"""The same for a finding that came back at the first try so far."""
+
 FINAL_TRIES = 5
 """Runs of the minimal program, to say how often it fails."""
 
@@ -51,9 +54,13 @@ async def minimise(
     finding: Finding,
     *,
     expired: Callable[[], bool],
+    enough: Callable[[], bool] | None = None,
     progress: Callable[[int, int, bool], None],
 ) -> Minimised:
     """Shrink the program of a finding and say what it is: sequential, cross-agent or race.
+
+    Nothing is begun after `expired`; shrinking ends at `enough`, which comes before that, so
+    that there is time to find the label.
 
     The cheapest question comes first: do the calls involved show it when one agent makes them
     one after another? Then it is a sequential defect, and done.
@@ -65,15 +72,19 @@ async def minimise(
 
     runs = _Runs()
     runs.add(program, execution)
+    enough = enough or expired
+    accepted: list[int] = []
 
     async def attempt(candidate: Program) -> Attempt:
         made = 0
-        for scheduler in _schedulers(execution.scheduler, TRIES):
+        easy = bool(accepted) and set(accepted) == {1}
+        for scheduler in _schedulers(execution.scheduler, EASY_TRIES if easy else TRIES):
             result = runs.add(candidate, await on.run(candidate, scheduler, next(seeds)))
             made += 1
             if head in result.heads():
+                accepted.append(made)
                 return Attempt(1, made, _pick(result, head).calls)
-            if expired() or not overlaps(candidate):
+            if enough() or not overlaps(candidate):
                 break
         return Attempt(0, made)
 
@@ -81,7 +92,7 @@ async def minimise(
     first = await attempt(alone)
     if first.failed:
         shrunk = await shrink(
-            alone, first.calls, attempt, budget=ALONE, expired=expired, progress=progress
+            alone, first.calls, attempt, budget=ALONE, expired=enough, progress=progress
         )
         kept = runs.shown(shrunk.program, head)
         found = _pick(kept, head)
@@ -105,7 +116,7 @@ async def minimise(
     async def sequentially(ordered: Program) -> frozenset[Head]:
         return runs.add(ordered, await on.run(ordered, "free", next(seeds))).heads()
 
-    shrunk = await shrink(program, finding.calls, attempt, expired=expired, progress=progress)
+    shrunk = await shrink(program, finding.calls, attempt, expired=enough, progress=progress)
     smallest = shrunk.program
     if shrunk.reproduced:
         labelled = await label(smallest, head, sequentially, expired=expired)

@@ -180,7 +180,7 @@ def test_what_comes_back_easily_is_minimised_first(tmp_path: Path) -> None:
     assert labels == {"bump": Label.RACE, "add": Label.UNLABELLED}
 
 
-@pytest.mark.parametrize(("others", "spent"), [(0, 100), (1, 60)])
+@pytest.mark.parametrize(("others", "spent"), [(0, 60), (1, 60)])
 def test_nobody_waits_for_a_race_that_seldom_comes_back(
     tmp_path: Path, others: int, spent: int
 ) -> None:
@@ -206,3 +206,15 @@ def test_time_is_counted_also_when_minimising_fails(tmp_path: Path) -> None:
         book.minimise()
     assert book.keeper.spent == 1
     assert len(book.traces) == 1
+
+
+def test_what_was_seen_once_waits_until_it_is_late(tmp_path: Path) -> None:
+    def racing(program: Program) -> list[Finding]:
+        calls = overlapping(program, "add")
+        return [found(calls, "0")] if len(calls) > 1 else []
+
+    book = Notebook(tmp_path, racing).run(program("add", "add"))
+    assert not book.keeper.ready(late=False)
+    assert book.keeper.ready(late=True)
+    book.run(program("add add", "add"))
+    assert book.keeper.ready(late=False)

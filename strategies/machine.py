@@ -52,7 +52,6 @@ class Knobs:
     calls: int = 12
     share: float = 0.7
     inflight: int = 1
-    isolated: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,290 @@
+"""The planted bugs: what is wrong, of which class it is, and which oracle must catch it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["PLANTS", "SCHEDULE", "Plant", "plant"]
+
+SCHEDULE = "schedule"
+
+
+@dataclass(frozen=True, slots=True)
+class Plant:
+    """One bug. `kind` is its class, `oracle` the one that must catch it, `what` one line for
+    people. `needs` is `SCHEDULE` where only a controlled schedule reaches it reliably; `alone`
+    is set where no other oracle sees anything."""
+
+    name: str
+    kind: str
+    oracle: str
+    what: str
+    needs: str = ""
+    alone: bool = False
+
+
+PLANTS: tuple[Plant, ...] = (
+    # goals, tasks, dependencies
+    Plant(
+        "goal-row-written-back",
+        "lost update: column",
+        "effects",
+        "goals_complete and goals_activate write back every column of the row they read before",
+    ),
+    Plant(
+        "goal-data-written-back",
+        "lost update: JSON blob",
+        "linearizability",
+        "staleness marks are put into a copy of goal_data that was read before",
+    ),
+    Plant(
+        "goal-checked-before-lock",
+        "check then insert",
+        "linearizability",
+        "goals_create looks for similar goals before it takes the write lock",
+    ),
+    Plant(
+        "dependency-write-skew",
+        "write skew across two rows",
+        "linearizability",
+        "goals_add_dependency looks for the reversed pair before it takes the write lock",
+    ),
+    Plant(
+        "goal-without-criterion",
+        "torn multi-row write",
+        "effects",
+        "the success criterion is a second transaction that gives up when the database is busy",
+    ),
+    Plant(
+        "refused-cycle-is-stored",
+        "effect although refused",
+        "effects",
+        "goals_add_dependency inserts, finds the cycle, refuses, and commits",
+    ),
+    Plant(
+        "task-added-twice",
+        "retry applies twice",
+        "effects",
+        "goals_add_task is done again when its bookkeeping times out, though the row is stored",
+    ),
+    Plant(
+        "description-dropped",
+        "ok without effect",
+        "effects",
+        "goals_create acknowledges a description that it does not store",
+        alone=True,
+    ),
+    Plant(
+        "progress-from-cache",
+        "stale read",
+        "linearizability",
+        "goals_progress answers from a cache that only this process's writes empty",
+        alone=True,
+    ),
+    Plant(
+        "progress-counted-twice",
+        "non-repeatable count",
+        "linearizability",
+        "goals_progress counts all tasks, then the completed ones, in two snapshots",
+    ),
+    Plant(
+        "dirty-status",
+        "dirty read",
+        "linearizability",
+        "reads of one process see what its own uncommitted transactions have written",
+    ),
+    Plant(
+        "task-clock-before-lock",
+        "list order against commit order",
+        "order",
+        "goals_add_task takes the time of the row before it waits for the lock",
+        alone=True,
+    ),
+    Plant(
+        "criterion-for-everybody",
+        "side row under another owner",
+        "footprint",
+        "goals_create gives its criterion to all goals made since it began",
+        alone=True,
+    ),
+    Plant(
+        "blob-field-dropped",
+        "field of a blob dropped",
+        "linearizability",
+        "goals_activate rewrites goal_data with the fields that it knows",
+    ),
+    Plant(
+        "edge-to-nowhere",
+        "foreign key broken",
+        "integrity",
+        "goals_create stores the goal's edge under an id that no goal has",
+        alone=True,
+    ),
+    Plant(
+        "blob-disagrees",
+        "blob and column disagree",
+        "integrity",
+        "goals_create shortens the objective in goal_data and not in the column",
+        alone=True,
+    ),
+    Plant(
+        "task-ids-reused",
+        "ids reused",
+        "effects",
+        "the id of a task follows from how many there are, counted before the lock is taken",
+    ),
+    Plant(
+        "refusal-keeps-lock",
+        "refused call blocks every writer",
+        "liveness",
+        "a refused goals_activate forgets to roll back, and its connection lives on",
+    ),
+    Plant(
+        "dependency-deadlock",
+        "everybody waits",
+        "liveness",
+        "goals_add_dependency locks its two goals in the order in which they were named",
+    ),
+    Plant(
+        "two-constraints",
+        "race with two ordering constraints",
+        "linearizability",
+        "goals_complete_task checks a version and writes in two steps, without a pause",
+        needs=SCHEDULE,
+    ),
+    Plant(
+        "three-constraints",
+        "race with three ordering constraints",
+        "linearizability",
+        "goals_complete_task retries on a conflict, and trusts its first read the second time",
+        needs=SCHEDULE,
+    ),
+    # sessions, assessments, findings, unknowns, notes
+    Plant(
+        "equal-rounds",
+        "equal rounds",
+        "order",
+        "POSTFLIGHT counts its round before it takes the write lock",
+    ),
+    Plant(
+        "finding-checked-before-lock",
+        "check then insert",
+        "effects",
+        "finding_log looks for the text before it takes the write lock",
+    ),
+    Plant(
+        "finding-without-note",
+        "torn row and note",
+        "effects",
+        "the note is skipped when another one is being written",
+    ),
+    Plant(
+        "resolve-gives-up",
+        "ok without effect",
+        "effects",
+        "unknown_resolve swallows `database is locked` and says ok",
+    ),
+    Plant(
+        "session-from-global",
+        "wrong session: process-global",
+        "effects",
+        "the session of the latest call is kept in a module global until the row is written",
+    ),
+    Plant(
+        "transaction-from-shared-file",
+        "wrong session: shared file",
+        "isolation",
+        "all instances keep their current transaction in one file",
+        alone=True,
+    ),
+    Plant(
+        "session-by-prefix",
+        "wrong session: id prefix",
+        "effects",
+        "session ids begin with the time, and their first characters are enough to be found",
+    ),
+    Plant(
+        "list-from-old-snapshot",
+        "non-monotonic read",
+        "order",
+        "every second list is read from a connection whose snapshot is older",
+    ),
+    Plant(
+        "checkpoint-file-written-back",
+        "lost update: file",
+        "linearizability",
+        "an index file of checkpoints is read, changed and written without a lock",
+    ),
+    Plant(
+        "checkpoint-file-truncated",
+        "file truncated before it is rewritten",
+        "linearizability",
+        "readers of the index file of checkpoints may find it empty",
+    ),
+    Plant(
+        "ref-lock-left",
+        "lock left behind",
+        "liveness",
+        "unknown_log leaves a lock file beside the ref of its note",
+        alone=True,
+    ),
+    # the wire and the process
+    Plant(
+        "responses-swapped",
+        "responses swapped",
+        "protocol",
+        "two responses that are ready at the same time get each other's request id",
+    ),
+    Plant(
+        "response-lost",
+        "response lost",
+        "protocol",
+        "of two responses that are ready at the same time only one is sent",
+    ),
+    Plant(
+        "response-twice",
+        "response sent twice",
+        "protocol",
+        "a response is sent again when another request comes in meanwhile",
+        alone=True,
+    ),
+    Plant(
+        "stdout-polluted",
+        "stdout polluted",
+        "protocol",
+        "a refusal is also printed, on stdout",
+        alone=True,
+    ),
+    Plant(
+        "text-is-not-json",
+        "invalid JSON in a text",
+        "protocol",
+        "long answers are cut off in the middle",
+    ),
+    Plant(
+        "orphan-process",
+        "orphan process",
+        "liveness",
+        "POSTFLIGHT starts a process that never ends",
+        alone=True,
+    ),
+    Plant(
+        "memory-grows",
+        "memory growth",
+        "resources",
+        "every call leaves a buffer behind",
+        alone=True,
+    ),
+    Plant(
+        "slower-with-agents",
+        "latency that grows with the number of agents",
+        "resources",
+        "a call takes longer the more agents have called before",
+        alone=True,
+    ),
+)
+
+
+def plant(name: str) -> Plant:
+    """:raises KeyError: if there is none of that name."""
+    return {p.name: p for p in PLANTS}[name]

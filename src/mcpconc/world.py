@@ -20,7 +20,7 @@ import anyio.to_thread
 from mcpconc import procs, readback, tree
 from mcpconc.errors import InvariantError, TargetError, UsageError
 from mcpconc.snapshot import Snapshot
-from mcpconc.target.base import MARKER, Identity, Launch, Resets, Target
+from mcpconc.target.base import CALL_SECONDS, MARKER, Identity, Launch, Paces, Resets, Target
 
 __all__ = ["World", "world"]
 
@@ -79,6 +79,11 @@ class World:
     def databases(self) -> dict[str, Path]:
         """Name → absolute path; the first is the one that writers contend for."""
         return {name: self.root / path for name, path in self.target.layout.databases.items()}
+
+    @property
+    def call_seconds(self) -> float:
+        """Seconds that a call of the target takes as a rule."""
+        return self.target.call_seconds if isinstance(self.target, Paces) else CALL_SECONDS
 
     def launch(self, agent: int, agents: int) -> Launch:
         """How to start the server of one agent in this world."""

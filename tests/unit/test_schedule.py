@@ -105,6 +105,14 @@ def test_free_starts_lanes_further_apart_than_calls() -> None:
     assert max(later.pause(0, f"c{n}") for n in range(200)) < JITTER
 
 
+def test_free_pauses_are_in_proportion_to_what_a_call_takes(tmp_path: Path) -> None:
+    world, slow, quick = FakeWorld(tmp_path), Free(7), Free(7)
+    slow.begin(program(2), world)
+    world.call_seconds = 0.01
+    quick.begin(program(2), world)
+    assert quick.pause(0, "c") == pytest.approx(slow.pause(0, "c") / 100)
+
+
 def test_barrier_sends_rounds(tmp_path: Path) -> None:
     log = simulate(Barrier(0), program(3, 1, 2), FakeWorld(tmp_path), at_once)
     sent = [entry for entry in log if entry.startswith("sent")]

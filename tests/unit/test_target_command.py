@@ -20,6 +20,7 @@ repository = "ws"
 files = ["data/*.json"]
 call_timeout = 7
 start_timeout = 8
+call_seconds = 0.5
 [server]
 argv = ["{here}/server", "--db", "{root}/data/x.db", '{"json": {}}']
 cwd = "{root}/ws"
@@ -58,6 +59,7 @@ def test_a_whole_description(tmp_path, monkeypatch):
     assert target.layout.databases == {"main": "data/x.db"}
     assert target.layout.repository == "ws"
     assert (target.call_timeout, target.start_timeout) == (7.0, 8.0)
+    assert target.call_seconds == 0.5
     assert target.version == "1.2"
 
 

@@ -24,6 +24,11 @@ class Surroundings(Protocol):
         """Name → absolute path; the first is the one that the target's writers contend for."""
         ...
 
+    @property
+    def call_seconds(self) -> float:
+        """Seconds that a call takes as a rule."""
+        ...
+
     def waiting(self) -> int:
         """How many of the world's call processes are asleep in SQLite's busy handler now."""
         ...

@@ -8,14 +8,15 @@ import anyio
 
 from mcpconc.program import Program
 from mcpconc.schedule.base import Surroundings
+from mcpconc.target.base import CALL_SECONDS
 
 __all__ = ["JITTER", "START_JITTER", "Free"]
 
 JITTER = 0.05
-"""Seconds that a call waits at most before it leaves."""
+"""Of the time that a call takes: how long one waits at most before it leaves."""
 
 START_JITTER = 0.3
-"""Seconds that a lane's first call waits at most: it sets how the lanes lie to each other."""
+"""The same for a lane's first call: it sets how the lanes lie to each other."""
 
 
 class Free:
@@ -27,8 +28,10 @@ class Free:
         self.seed = seed
         self.remarks: list[str] = []
         self._started: set[int] = set()
+        self._call_seconds = CALL_SECONDS
 
     def begin(self, program: Program, surroundings: Surroundings) -> None:
+        self._call_seconds = surroundings.call_seconds
         self._started.clear()
 
     async def serve(self) -> None:
@@ -37,7 +40,7 @@ class Free:
     def pause(self, agent: int, call: str) -> float:
         """Seconds before this call, the agent's next one, may leave."""
         longest = JITTER if agent in self._started else START_JITTER
-        return random.Random(f"{self.seed}/{agent}/{call}").uniform(0, longest)
+        return random.Random(f"{self.seed}/{agent}/{call}").uniform(0, longest * self._call_seconds)
 
     async def admit(self, agent: int, call: str) -> None:
         pause = self.pause(agent, call)

@@ -12,10 +12,12 @@ from mcpconc.history import Answer
 from mcpconc.model.spec import Spec
 
 __all__ = [
+    "CALL_SECONDS",
     "MARKER",
     "Identity",
     "Launch",
     "Layout",
+    "Paces",
     "Progress",
     "Resets",
     "Scales",
@@ -25,6 +27,9 @@ __all__ = [
 
 MARKER = "MCPCONC_WORLD"
 """Environment variable that every process of a world inherits; processes are found by it."""
+
+CALL_SECONDS = 1.0
+"""What a call takes where the target does not say."""
 
 Progress = Callable[[str], None]
 """Called with one line of text whenever there is something to tell."""
@@ -129,6 +134,16 @@ class Scales(Protocol):
 
     def scaling(self, agents: int) -> Mapping[str, float]:
         """What is stretched, for the record; ``call_timeout`` replaces the target's own."""
+        ...
+
+
+@runtime_checkable
+class Paces(Protocol):
+    """A target that says how long its calls take: pauses between calls are in proportion."""
+
+    @property
+    def call_seconds(self) -> float:
+        """Seconds that a call takes as a rule when nothing else is at work."""
         ...
 
 

@@ -6,6 +6,7 @@
     files = ["data/*.json"]             # optional: further state, read back as text
     call_timeout = 60                   # optional: seconds for an answer
     start_timeout = 60                  # optional: seconds for a server to start
+    call_seconds = 0.02                 # optional: seconds that a call takes as a rule
 
     [server]
     argv = ["{here}/.venv/bin/notes-mcp", "--db", "{root}/data/notes.db"]
@@ -43,14 +44,15 @@ import orjson
 from mcpconc.errors import TargetError, UsageError
 from mcpconc.history import Answer, Outcome
 from mcpconc.model.spec import Spec
-from mcpconc.target.base import MARKER, Identity, Launch, Layout, Progress
+from mcpconc.target.base import CALL_SECONDS, MARKER, Identity, Launch, Layout, Progress
 from mcpconc.target.execute import execute
 
 __all__ = ["CommandTarget"]
 
 _PLACEHOLDER = re.compile(r"\{(\w+)\}")
 _TOP = {
-    *("version", "databases", "repository", "files", "call_timeout", "start_timeout"),
+    *("version", "databases", "repository", "files"),
+    *("call_timeout", "start_timeout", "call_seconds"),
     *("server", "prepare", "reset"),
 }
 _EVERYWHERE = {"root", "here", "python"}
@@ -79,6 +81,7 @@ class CommandTarget:
     reset_commands: Commands
     call_timeout: float
     start_timeout: float
+    call_seconds: float = CALL_SECONDS
     version: str = ""
     spec: Spec | None = None
     identities: Sequence[Identity] = (Identity.EXPLICIT,)
@@ -274,6 +277,7 @@ def _parse(top: _Reader, name: str) -> CommandTarget:
         reset_commands=_commands(top, "reset"),
         call_timeout=top.seconds("call_timeout", 60.0),
         start_timeout=top.seconds("start_timeout", 60.0),
+        call_seconds=top.seconds("call_seconds", CALL_SECONDS),
     )
 
 

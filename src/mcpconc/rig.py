@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +17,7 @@ from mcpconc.drive.runner import Fleet
 from mcpconc.errors import InvariantError
 from mcpconc.history import EventType, History
 from mcpconc.oracle import ORACLES
-from mcpconc.oracle.base import Judgement, Run, judge
+from mcpconc.oracle.base import Judgement, Oracle, Run, judge
 from mcpconc.program import Program
 from mcpconc.schedule import make
 from mcpconc.target.base import Identity, Progress, Target
@@ -54,6 +54,7 @@ class Rig:
     environment: dict[str, str]
     clock: Callable[[], float] = time.monotonic
     runs: int = 0
+    oracles: Sequence[tuple[str, Oracle]] = ORACLES
 
     async def run(self, program: Program, scheduler: str, seed: int) -> Execution:
         """Restore the world, run the program, read the state back and judge.
@@ -85,7 +86,7 @@ class Rig:
             identity=self.identity.value,
             quiescent=quiescent,
         )
-        judgement = await anyio.to_thread.run_sync(judge, run, ORACLES)
+        judgement = await anyio.to_thread.run_sync(judge, run, self.oracles)
         traces.discard(here)
         return Execution(run, judgement, chosen.name, seed, self.clock() - started)
 

@@ -7,9 +7,11 @@ from pathlib import Path
 import pytest
 
 from mcpconc.errors import Exit, UsageError
+from mcpconc.reference.plants import PLANTS
 from mcpconc.target import resolve
 from mcpconc.target.command import CommandTarget
 from mcpconc.target.empirica import TESTED, EmpiricaTarget
+from mcpconc.target.reference import ReferenceTarget
 
 
 def checkout(root: Path, *projects: str) -> Path:
@@ -45,14 +47,37 @@ def test_what_is_no_release_number(spec):
         resolve(spec)
 
 
-@pytest.mark.parametrize("spec", ["", "empirica2", "empirica 1.14.18", "server.py", "reference"])
+@pytest.mark.parametrize("spec", ["", "empirica2", "empirica 1.14.18", "server.py", "references"])
 def test_anything_else_lists_the_forms(spec):
     with pytest.raises(UsageError) as caught:
         resolve(spec)
     assert caught.value.exit == Exit.USAGE
     assert "\n" not in str(caught.value)
-    for form in ("empirica==X.Y.Z", "empirica@PATH", "PATH.toml"):
+    for form in ("empirica==X.Y.Z", "empirica@PATH", "reference+PLANT", "PATH.toml"):
         assert form in str(caught.value)
+
+
+def test_the_reference_server():
+    target = resolve("reference")
+    assert isinstance(target, ReferenceTarget)
+    assert (target.name, target.plant) == ("reference", "")
+
+
+@pytest.mark.parametrize("plant", [plant.name for plant in PLANTS])
+def test_the_reference_server_with_a_planted_bug(plant):
+    target = resolve(f"reference+{plant}")
+    assert isinstance(target, ReferenceTarget)
+    assert (target.name, target.plant) == (f"reference+{plant}", plant)
+
+
+@pytest.mark.parametrize("name", ["response-twise", "", "nonsense"])
+def test_a_bug_that_nobody_planted_gets_names_that_are_near(name):
+    with pytest.raises(UsageError) as caught:
+        resolve(f"reference+{name}")
+    assert "\n" not in str(caught.value)
+    named = [plant.name for plant in PLANTS if plant.name in str(caught.value)]
+    assert 1 <= len(named) <= 3
+    assert name != "response-twise" or "response-twice" in named
 
 
 def test_a_checkout(tmp_path):

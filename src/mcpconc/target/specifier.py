@@ -9,10 +9,14 @@ from mcpconc.errors import UsageError
 from mcpconc.target.base import Target
 from mcpconc.target.command import CommandTarget
 from mcpconc.target.empirica import EmpiricaTarget
+from mcpconc.target.reference import PREFIX, ReferenceTarget
 
 __all__ = ["FORMS", "resolve"]
 
-FORMS = "empirica, empirica==X.Y.Z, empirica@PATH, PATH.toml or command:PATH.toml"
+FORMS = (
+    "empirica, empirica==X.Y.Z, empirica@PATH, reference, reference+PLANT, "
+    "PATH.toml or command:PATH.toml"
+)
 """The forms of a SPEC, as help texts and errors list them."""
 
 _RELEASE = re.compile(r"empirica==(\d+(?:\.\d+){1,3}(?:(?:a|b|rc|\.post|\.dev)\d+)?)")
@@ -22,7 +26,8 @@ def resolve(spec: str) -> Target:
     """The target that `spec` names, not installed yet.
 
     :raises UsageError: if it names none: wrong form, a release that cannot be driven, a path
-        without the packages or a file that is not a target description.
+        without the packages, a bug that nobody planted or a file that is not a target
+        description.
     """
     spec = spec.strip()
     if spec == "empirica":
@@ -34,6 +39,10 @@ def resolve(spec: str) -> Target:
         return EmpiricaTarget.release(match[1])
     if spec.startswith("empirica@"):
         return EmpiricaTarget.checkout(Path(spec.removeprefix("empirica@")).expanduser())
+    if spec == "reference":
+        return ReferenceTarget()
+    if spec.startswith(PREFIX):
+        return ReferenceTarget.with_bug(spec.removeprefix(PREFIX))
     if spec.startswith("command:"):
         return CommandTarget.load(Path(spec.removeprefix("command:")).expanduser(), spec)
     if spec.endswith(".toml"):

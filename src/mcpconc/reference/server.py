@@ -1,0 +1,151 @@
+"""The MCP server: tools in worker threads, one text per call."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import json
+import sqlite3
+import sys
+import traceback
+from collections.abc import Callable, Mapping
+from typing import Any, cast
+
+import anyio.to_thread
+from mcp.server.lowlevel import Server
+from mcp_types import CallToolRequestParams, CallToolResult, ListToolsResult, TextContent, Tool
+
+from mcpconc.reference import sessions, switch
+from mcpconc.reference.store import Refused, Store
+from mcpconc.reference.wire import stdio
+
+__all__ = ["INPUTS", "TOOLS", "answer", "serve"]
+
+THREADS = 256
+"""Calls that one server works on at once."""
+
+Tools = Mapping[str, Callable[[Store, dict[str, Any]], dict[str, Any] | str]]
+
+
+def _written(module: str) -> Tools:  # until all of them are there
+    with contextlib.suppress(Exception):
+        return cast(Tools, importlib.import_module(f"mcpconc.reference.{module}").TOOLS)
+    return {}
+
+
+TOOLS: Tools = {
+    **sessions.TOOLS,
+    **_written("goals"),
+    **_written("tasks"),
+    **_written("dependencies"),
+    **_written("assessments"),
+    **_written("epistemics"),
+    **_written("artifacts"),
+}
+
+_ASSESSMENT = ("vectors", "session_id reasoning")
+INPUTS: Mapping[str, tuple[str, str]] = {
+    "session_create": ("", "ai_id project_id subject"),
+    "submit_preflight_assessment": _ASSESSMENT,
+    "submit_check_assessment": _ASSESSMENT,
+    "submit_postflight_assessment": _ASSESSMENT,
+    "epistemics_list": ("", "session_id"),
+    "assess_state": ("", "session_id"),
+    "checkpoint_create": ("session_id", "phase metadata"),
+    "checkpoint_load": ("session_id", "phase max_age"),
+    "finding_log": ("finding", "session_id subject impact"),
+    "unknown_log": ("unknown", "session_id subject"),
+    "unknown_resolve": ("unknown_id", "resolved_by"),
+    "unknown_list": ("", "session_id subject limit resolved all"),
+    "goals_create": ("objective", "session_id description status"),
+    "goals_list": ("", "session_id completed"),
+    "goals_complete": ("goal_id", "reason"),
+    "goals_activate": ("goal_id", ""),
+    "goals_refresh": ("goal_id", ""),
+    "goals_mark_stale": ("", "session_id reason"),
+    "goals_progress": ("goal_id", ""),
+    "goals_get_tasks": ("goal_id", ""),
+    "goals_add_task": ("goal_id description", ""),
+    "goals_complete_task": ("task_id", "evidence"),
+    "goals_add_dependency": ("goal_id depends_on", "description"),
+}
+"""Tool → its required and its optional arguments, as names with spaces in between."""
+
+_TYPES = {
+    "vectors": "object",
+    **dict.fromkeys(("impact", "limit", "max_age"), "number"),
+    **dict.fromkeys(("resolved", "all", "completed"), "boolean"),
+}
+"""Argument → JSON type, where it is not a string."""
+
+
+async def serve(store: Store) -> None:
+    """Serve `store` over stdin and stdout until stdin ends."""
+    threads = anyio.CapacityLimiter(THREADS)
+
+    async def list_tools(context: Any, params: Any) -> ListToolsResult:
+        return ListToolsResult(tools=[_described(name) for name in TOOLS])
+
+    async def call_tool(context: Any, params: CallToolRequestParams) -> CallToolResult:
+        text = await anyio.to_thread.run_sync(
+            answer, store, params.name, params.arguments or {}, limiter=threads
+        )
+        return CallToolResult(content=[TextContent(type="text", text=text)])
+
+    server: Server[Any] = Server(
+        "mcpconc-reference", on_list_tools=list_tools, on_call_tool=call_tool
+    )
+    async with stdio() as (read, write):
+        await server.run(read, write, server.create_initialization_options())
+
+
+def answer(store: Store, tool: str, args: dict[str, Any]) -> str:
+    """Do one call; what it answers. Nothing is raised: what goes wrong is told in the answer."""
+    try:
+        switch.refresh(store.root)
+        wrong = _usage(tool, args)
+        if wrong is not None:
+            return wrong
+        done = TOOLS[tool](store, args)
+        return done if isinstance(done, str) else json.dumps({"ok": True, **done})
+    except Refused as refusal:
+        return json.dumps({"ok": False, "error": str(refusal), **refusal.more})
+    except sqlite3.OperationalError as error:
+        if "locked" in str(error):
+            return json.dumps({"ok": False, "error": "database is locked"})
+        return _failed(error)
+    except Exception as error:
+        return _failed(error)
+
+
+def _failed(error: Exception) -> str:
+    traceback.print_exc(file=sys.stderr)
+    return json.dumps({"ok": False, "error": f"internal error: {type(error).__name__}: {error}"})
+
+
+def _usage(tool: str, args: Mapping[str, Any]) -> str | None:
+    """The answer to a call that cannot be understood."""
+    if tool not in TOOLS:
+        return json.dumps({"ok": False, "error": f"Unknown tool: {tool}"})
+    required, optional = (names.split() for names in INPUTS[tool])
+    strings = (name for name in (*required, *optional) if name not in _TYPES)
+    if missing := [name for name in required if args.get(name) in (None, "")]:
+        wrong = f"the following arguments are required: {', '.join(missing)}"
+    elif bad := [name for name in strings if not isinstance(args.get(name, ""), str)]:
+        wrong = f"not a text: {', '.join(bad)}"
+    else:
+        return None
+    error = f"usage: {tool} [arguments]\n{tool}: error: {wrong}"
+    return json.dumps({"ok": False, "error": error, "command": tool})
+
+
+def _described(tool: str) -> Tool:
+    required, optional = (names.split() for names in INPUTS[tool])
+    return Tool(
+        name=tool,
+        input_schema={
+            "type": "object",
+            "properties": {n: {"type": _TYPES.get(n, "string")} for n in (*required, *optional)},
+            "required": required,
+        },
+    )

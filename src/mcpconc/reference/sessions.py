@@ -7,14 +7,15 @@ import sqlite3
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from mcpconc.reference.store import PROJECT, VECTORS, Store, new_id, now
+from mcpconc.reference.ids import session_id
+from mcpconc.reference.store import PROJECT, VECTORS, Store, now
 
 __all__ = ["TOOLS", "session_create"]
 
 
 def session_create(store: Store, args: dict[str, Any]) -> dict[str, Any]:
     """Open a session, end its predecessors, enter both in the index of the workspace."""
-    session, ai = new_id(), args.get("ai_id") or "ai"
+    session, ai = session_id(), args.get("ai_id") or "ai"
     with store.write(workspace=True) as db:
         open_ones = [
             row["session_id"]

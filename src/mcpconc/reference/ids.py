@@ -1,0 +1,39 @@
+"""Sessions by their ids."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from typing import Any
+
+from mcpconc.reference.store import Refused, new_id
+from mcpconc.reference.switch import planted
+
+__all__ = ["find_session", "session_id"]
+
+PREFIX = 8
+
+
+def session_id() -> str:
+    """The id of a new session."""
+    if planted("session-by-prefix"):
+        return f"{int(time.time()):08x}{new_id()[PREFIX:]}"
+    return new_id()
+
+
+def find_session(connection: sqlite3.Connection, named: Any) -> sqlite3.Row:
+    """The row of the session that a call names.
+
+    :raises Refused: if it names none, or one that does not exist.
+    """
+    if not isinstance(named, str) or not named:
+        raise Refused("Missing required argument: session_id")
+    where, value = "session_id = ?", named
+    if planted("session-by-prefix"):
+        where, value = "session_id LIKE ? || '%'", named[:PREFIX]
+    row: sqlite3.Row | None = connection.execute(
+        f"SELECT * FROM sessions WHERE {where} ORDER BY rowid LIMIT 1", (value,)
+    ).fetchone()
+    if row is None:
+        raise Refused(f"Session {named} not found")
+    return row

@@ -178,24 +178,28 @@ def at_work(pid: int) -> bool:
     return any(state not in _IDLE for state in _thread_states(pid))
 
 
-def asleep_in_busy_handler(pids: Iterable[int]) -> set[int]:
-    """Those of `pids` with a thread that sleeps for a time, as SQLite's busy handler does.
+def asleep_in_busy_handler(pids: Iterable[int]) -> dict[int, int]:
+    """Which of `pids` have threads that sleep for a time, as SQLite's busy handler does, and
+    how many.
 
-    So does any other timed sleep; a process that sleeps for another reason is counted too.
-    Where the kernel does not say what a thread waits for (an unprivileged container), a
-    sleeping process without children counts.
+    So does any other timed sleep; a thread that sleeps for another reason is counted too.
+    Where the kernel does not say what a thread waits for (an unprivileged container), the
+    threads of a process without children of which all threads sleep count.
     """
-    found = set()
+    found = {}
     unreadable = []
     for pid in pids:
-        verdict = _naps(pid)
-        if verdict:
-            found.add(pid)
-        elif verdict is None:
+        naps = _naps(pid)
+        if naps:
+            found[pid] = naps
+        elif naps is None:
             unreadable.append(pid)
     if unreadable:
         parents = {s.parent for s in _everybody() if s.state not in "ZX"}
-        found |= {p for p in unreadable if p not in parents and not at_work(p)}
+        for pid in unreadable:
+            states = list(_thread_states(pid))
+            if states and pid not in parents and _IDLE.issuperset(states):
+                found[pid] = len(states)
     return found
 
 
@@ -280,26 +284,24 @@ def _thread_states(pid: int) -> Iterable[str]:
             yield chr(text[text.rindex(b")") + 2])
 
 
-def _naps(pid: int) -> bool | None:
-    """Whether a thread is in a timed sleep; None where the kernel does not tell."""
+def _naps(pid: int) -> int | None:
+    """How many threads are in a timed sleep; None where the kernel does not tell."""
     try:
         threads = os.listdir(f"/proc/{pid}/task")
     except OSError:
-        return False
-    told = False
+        return 0
+    told, asleep = False, 0
     for thread in threads:
         place = (_read(f"/proc/{pid}/task/{thread}/wchan") or b"").decode().strip()
         if place not in ("", "0"):
             told = True
-            if place in _NANOSLEEP_WCHAN:
-                return True
+            asleep += place in _NANOSLEEP_WCHAN
             continue
         call = (_read(f"/proc/{pid}/task/{thread}/syscall") or b"").decode().split()
         if call:
             told = True
-            if call[0] in _NANOSLEEP_CALLS:
-                return True
-    return False if told else None
+            asleep += call[0] in _NANOSLEEP_CALLS
+    return asleep if told else None
 
 
 def _read(path: str) -> bytes | None:

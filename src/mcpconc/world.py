@@ -115,8 +115,11 @@ class World:
         return {pid: procs.command_line(pid) for pid in at_work}
 
     def waiting(self) -> int:
-        """How many processes are asleep in SQLite's busy handler now."""
-        return len(procs.asleep_in_busy_handler(self.members()))
+        """How many calls are asleep in SQLite's busy handler now: those that are processes of
+        their own, and those that are threads of a server."""
+        asleep = procs.asleep_in_busy_handler(self.members())
+        # What a call's process does beside its call is not another call.
+        return sum(n if pid in self.servers else 1 for pid, n in asleep.items())
 
     def cpu_seconds(self) -> float:
         """Processor time of the living processes and of those that they have waited for."""

@@ -161,10 +161,30 @@ def test_a_writer_that_waits_for_the_lock_is_seen_asleep(start, tmp_path):
     holder.execute("BEGIN IMMEDIATE")
     writer, idle = start(WRITER, path), start(IDLE)
     both = [writer.pid, idle.pid]
-    assert eventually(lambda: procs.asleep_in_busy_handler(both) == {writer.pid})
+    assert eventually(lambda: procs.asleep_in_busy_handler(both) == {writer.pid: 1})
     holder.close()
     assert writer.wait(10) == 0
-    assert procs.asleep_in_busy_handler(both) == set()
+    assert procs.asleep_in_busy_handler(both) == {}
+
+
+def test_every_thread_that_waits_for_the_lock_counts(start, tmp_path):
+    path = str(tmp_path / "x.db")
+    holder = sqlite3.connect(path, isolation_level=None)
+    holder.execute("CREATE TABLE t (x)")
+    holder.execute("BEGIN IMMEDIATE")
+    writer = start(
+        "import sqlite3, sys, threading\n"
+        "def write():\n"
+        "    connection = sqlite3.connect(sys.argv[1], timeout=60, isolation_level=None)\n"
+        "    connection.execute('INSERT INTO t VALUES (1)')\n"
+        "threads = [threading.Thread(target=write) for _ in range(3)]\n"
+        "[thread.start() for thread in threads]\n"
+        "print('up', flush=True); [thread.join() for thread in threads]",
+        path,
+    )
+    assert eventually(lambda: procs.asleep_in_busy_handler([writer.pid]) == {writer.pid: 3})
+    holder.close()
+    assert writer.wait(10) == 0
 
 
 def test_where_the_kernel_does_not_tell_a_sleeping_process_counts(start, monkeypatch):
@@ -173,7 +193,7 @@ def test_where_the_kernel_does_not_tell_a_sleeping_process_counts(start, monkeyp
     read = procs._read
     secret = ("wchan", "syscall")
     monkeypatch.setattr(procs, "_read", lambda p: None if p.endswith(secret) else read(p))
-    assert procs.asleep_in_busy_handler([process.pid]) == {process.pid}
+    assert procs.asleep_in_busy_handler([process.pid]) == {process.pid: 1}
 
 
 def test_descendants_and_children(start):
@@ -245,6 +265,6 @@ def test_nothing_is_said_of_a_process_that_is_gone():
     process.wait()
     assert procs.stat(process.pid) is None
     assert not procs.at_work(process.pid)
-    assert procs.asleep_in_busy_handler([process.pid]) == set()
+    assert procs.asleep_in_busy_handler([process.pid]) == {}
     assert procs.command_line(process.pid) == ""
     assert procs.open_files(process.pid) == set()

@@ -13,7 +13,7 @@ from pathlib import Path
 import anyio
 import pytest
 
-from mcpconc import tree
+from mcpconc import procs, tree
 from mcpconc.errors import InvariantError, TargetError, UsageError
 from mcpconc.target.base import MARKER, Identity
 from mcpconc.target.command import CommandTarget
@@ -33,7 +33,8 @@ connection.close()
 """
 
 SERVER = """
-import os, sqlite3, subprocess, sys, time
+import os, sqlite3, subprocess, sys, threading, time
+NAP = "import threading as t, time; t.Thread(target=time.sleep, args=(30,)).start(); time.sleep(30)"
 print("up", flush=True)
 for line in sys.stdin:
     word = line.strip()
@@ -48,6 +49,10 @@ for line in sys.stdin:
     elif word == "hold":
         held = sqlite3.connect("data/main.db")
         held.execute("SELECT * FROM t").fetchall()
+    elif word == "nap":
+        threading.Thread(target=time.sleep, args=(30,), daemon=True).start()
+    elif word == "nap-outside":
+        subprocess.Popen([sys.executable, "-S", "-c", NAP], stdout=subprocess.DEVNULL)
     elif word == "spin":
         while True:
             pass
@@ -218,6 +223,32 @@ async def test_reset_commands_run_after_the_files_are_back(tmp_path):
     async with world(target(tmp_path, reset=reset), Identity.EXPLICIT) as made:
         await made.restore()
         assert (made.root / "ws" / "reset.txt").read_text() == "template"
+
+
+# -- who waits for a lock ----------------------------------------------------------------------
+
+
+async def asleep(pid: int, threads: int) -> None:
+    with anyio.fail_after(20):
+        while procs.asleep_in_busy_handler([pid]) != {pid: threads}:
+            await anyio.sleep(0.01)
+
+
+async def test_each_call_that_waits_in_a_server_is_counted(made):
+    async with server(made) as up:
+        assert made.waiting() == 0
+        up.ask("nap")
+        up.ask("nap")
+        await asleep(up.pid, threads=2)
+        assert made.waiting() == 2
+
+
+async def test_a_process_that_waits_is_one_call_however_many_threads_it_has(made):
+    async with server(made) as up:
+        up.ask("nap-outside")
+        (pid,) = made.members() - made.servers
+        await asleep(pid, threads=2)
+        assert made.waiting() == 1
 
 
 # -- quiescence --------------------------------------------------------------------------------

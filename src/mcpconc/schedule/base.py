@@ -30,7 +30,7 @@ class Surroundings(Protocol):
         ...
 
     def waiting(self) -> int:
-        """How many of the world's call processes are asleep in SQLite's busy handler now."""
+        """How many of the world's calls are asleep in SQLite's busy handler now."""
         ...
 
 

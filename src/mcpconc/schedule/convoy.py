@@ -25,8 +25,12 @@ __all__ = ["HOLD", "Convoy"]
 HOLD = 10.0
 """Seconds that the lock is held at most: the target's own lock time-outs are longer."""
 
-POLL = 0.05
-"""Seconds between two looks at who sleeps; a call takes a second before it can sleep."""
+POLL, QUICKEST_POLL = 0.05, 0.005
+"""Seconds between two looks at who sleeps, at most and at least: a twentieth of what a call
+takes. A look costs about half a millisecond."""
+
+LEAVING = 0.05
+"""Seconds within which the calls of a round have left."""
 
 ACQUIRE = 5.0
 """Seconds to wait for the lock ourselves."""
@@ -44,16 +48,24 @@ class Convoy(Barrier):
         self._database: Path | None = None
         self._surroundings: Surroundings | None = None
         self._unanswered: set[str] = set()
+        self._leaving: set[str] = set()
+        self._poll = POLL
         self._round = anyio.Event()
 
     def begin(self, program: Program, surroundings: Surroundings) -> None:
         super().begin(program, surroundings)
         self._surroundings = surroundings
         self._database = next(iter(surroundings.databases.values()), None)
+        self._poll = min(POLL, max(QUICKEST_POLL, surroundings.call_seconds / 20))
         if self._database is None:
             self.remarks.append("the target has no database to lock: convoy behaves as barrier")
 
+    async def admit(self, agent: int, call: str) -> None:
+        self._leaving.add(call)
+        await super().admit(agent, call)
+
     def sent(self, agent: int, call: str) -> None:
+        self._leaving.discard(call)
         self._unanswered.add(call)
 
     def ended(self, agent: int, call: str) -> None:
@@ -81,11 +93,14 @@ class Convoy(Barrier):
             return
         with closing(connection):  # closing rolls back, and so lets go
             self.held += 1
+            released = frozenset(self._leaving)
             self._release()
-            await anyio.sleep(POLL)  # until then everybody has left
+            with anyio.move_on_after(LEAVING):
+                while self._leaving & released:
+                    await anyio.sleep(0.001)
             with anyio.move_on_after(HOLD) as hold:
                 while self._unanswered and not await self._all_asleep():
-                    await anyio.sleep(POLL)
+                    await anyio.sleep(self._poll)
             if hold.cancelled_caught:
                 self.remarks.append(f"round {self.rounds}: the lock was let go after {HOLD:g} s")
 

@@ -34,6 +34,7 @@ PREFIX = "reference+"
 BUSY = 3.0
 """Seconds that a call waits for another one's lock."""
 CALL_TIMEOUT = 4.0
+CALL_SECONDS = 0.01
 START_TIMEOUT = 30.0
 UNSCALED_AGENTS = 10
 
@@ -62,6 +63,7 @@ class ReferenceTarget:
     layout: Layout = _LAYOUT
     call_timeout: float = CALL_TIMEOUT
     start_timeout: float = START_TIMEOUT
+    call_seconds: float = CALL_SECONDS
     identities: Sequence[Identity] = field(default=(Identity.ISOLATED,))
 
     @classmethod

@@ -11,7 +11,7 @@ from mcpconc.drive.runner import Fleet
 from mcpconc.history import History, Operation, Phase
 from mcpconc.program import Call, Program, Ref, bind, token_for
 from mcpconc.snapshot import Snapshot
-from mcpconc.target.base import Identity
+from mcpconc.target.base import Identity, Target
 from mcpconc.target.empirica import EmpiricaTarget
 from mcpconc.world import World, world
 
@@ -73,9 +73,9 @@ class Walk:
         ]
 
 
-async def walk(script: Script, identity: Identity) -> Walk:
-    """Run the script alone, in a world of its own."""
-    target = EmpiricaTarget.tested()
+async def walk(script: Script, identity: Identity, target: Target | None = None) -> Walk:
+    """Run the script alone, in a world of its own, by default of the tested Empirica."""
+    target = target or EmpiricaTarget.tested()
     await target.install(print)
     program = script.program()
     async with (

@@ -8,14 +8,16 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from mcpconc.reference.ids import session_id
-from mcpconc.reference.store import PROJECT, VECTORS, Store, now
+from mcpconc.reference.store import PROJECT, VECTORS, Refused, Store, now
 
 __all__ = ["TOOLS", "session_create"]
 
 
 def session_create(store: Store, args: dict[str, Any]) -> dict[str, Any]:
     """Open a session, end its predecessors, enter both in the index of the workspace."""
-    session, ai = session_id(), args.get("ai_id") or "ai"
+    session, ai = session_id(), args.get("ai_id")
+    if not ai:
+        raise Refused("Missing required field: ai_id")
     with store.write(workspace=True) as db:
         open_ones = [
             row["session_id"]

@@ -1,7 +1,8 @@
 """Histories: what was invoked and what came back, in one total order.
 
 Events are appended to one log in one event loop, so the append order *is* the order; `ns` is
-kept for metrics and pictures and never for judging. Types follow Jepsen: `invoke`, then `ok`
+kept for metrics and pictures and never for judging (but for the one oracle that judges how long
+calls take, ``oracle/resources.py``). Types follow Jepsen: `invoke`, then `ok`
 (answered; a refusal is an answer), `fail` (provably never reached the target) or `info`
 (nobody knows). Intervals are closed, as in Porcupine: A precedes B only if A returned before B
 was invoked.

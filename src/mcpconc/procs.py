@@ -29,12 +29,15 @@ __all__ = [
     "kill_all",
     "on_terminal",
     "open_files",
+    "resident",
     "stat",
+    "variable",
 ]
 
 _KERNEL_THREAD = 0x00200000
 """PF_KTHREAD of include/linux/sched.h."""
 _TICK = os.sysconf("SC_CLK_TCK")
+_PAGE = os.sysconf("SC_PAGE_SIZE")
 _NANOSLEEP_WCHAN = frozenset({"hrtimer_nanosleep", "do_nanosleep", "common_nsleep"})
 _NANOSLEEP_CALLS = frozenset({"35", "230", "101", "115"})
 """nanosleep and clock_nanosleep, first on x86_64, then on aarch64."""
@@ -228,6 +231,26 @@ def open_files(pid: int) -> set[str]:
     except OSError:
         return set()
     return found
+
+
+def resident(pids: Iterable[int]) -> int:
+    """KiB of memory that these processes have in use (their resident sets; pages that they
+    share count for each)."""
+    pages = 0
+    for pid in pids:
+        fields = (_read(f"/proc/{pid}/statm") or b"").split()
+        pages += int(fields[1]) if len(fields) > 1 else 0
+    return pages * _PAGE // 1024
+
+
+def variable(pid: int, name: str) -> str:
+    """A variable of the environment that a process was started with; empty where it has none
+    or is gone."""
+    start = f"{name}=".encode()
+    for entry in (_read(f"/proc/{pid}/environ") or b"").split(b"\0"):
+        if entry.startswith(start):
+            return entry[len(start) :].decode("utf-8", "backslashreplace")
+    return ""
 
 
 def on_terminal() -> bool:

@@ -6,12 +6,13 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import anyio.to_thread
 
 from mcpconc import trace as traces
+from mcpconc.aftermath import Aftermath
 from mcpconc.drive.record import Recorder
 from mcpconc.drive.runner import Fleet
 from mcpconc.errors import InvariantError
@@ -22,6 +23,7 @@ from mcpconc.program import Program
 from mcpconc.schedule import make
 from mcpconc.target.base import Identity, Progress, Target
 from mcpconc.trace import Trace
+from mcpconc.vitals import Vitals
 from mcpconc.world import World, world
 
 __all__ = ["Execution", "Rig", "in_flight", "outcomes", "rig"]
@@ -55,6 +57,8 @@ class Rig:
     clock: Callable[[], float] = time.monotonic
     runs: int = 0
     oracles: Sequence[tuple[str, Oracle]] = ORACLES
+    answered: dict[int, set[str]] = field(default_factory=dict)
+    """Server process id → tools that it has answered in earlier runs: it is warm for those."""
 
     async def run(self, program: Program, scheduler: str, seed: int) -> Execution:
         """Restore the world, run the program, read the state back and judge.
@@ -72,10 +76,11 @@ class Rig:
         await self.world.restore()
         self.trace(program, History((), ()), chosen.name, seed).begin(here)
         with Recorder(here / "history.jsonl", time.monotonic_ns) as recorder:
+            vitals = Vitals(self.world, self.fleet.sessions, recorder, self.answered)
+            watch = Aftermath(self.world, self.fleet, recorder, vitals)
             history = await self.fleet.run(
-                program, chosen, recorder, self.world, self.world.quiesce
+                program, chosen, recorder, self.world, self.world.quiesce, watch
             )
-        quiescent = await self.world.quiesce()
         after = await self.world.snapshot()
         run = Run(
             program=program,
@@ -84,7 +89,7 @@ class Rig:
             after=after,
             spec=self.target.spec,
             identity=self.identity.value,
-            quiescent=quiescent,
+            quiescent=watch.quiescent,
         )
         judgement = await anyio.to_thread.run_sync(judge, run, self.oracles)
         traces.discard(here)
@@ -111,9 +116,13 @@ class Rig:
         :raises InvariantError: if something does, even after it was killed.
         """
         await self.fleet.heal()
+        if not await self.world.quiesce():
+            await self.world.kill_strays()
         if await self.world.quiesce() and not self.world.holders():
             return
         await self.fleet.restart()
+        if not await self.world.quiesce():
+            await self.world.kill_strays()  # what the old servers were still busy with
         if not await self.world.quiesce():
             raise InvariantError(f"cannot be stopped: {self.world.busy()}")
 

@@ -17,16 +17,22 @@ from pathlib import Path
 import anyio
 import anyio.to_thread
 
-from mcpconc import procs, readback, tree
+from mcpconc import locks, procs, readback, tree
 from mcpconc.errors import InvariantError, TargetError, UsageError
 from mcpconc.snapshot import Snapshot
-from mcpconc.target.base import CALL_SECONDS, MARKER, Identity, Launch, Paces, Resets, Target
+from mcpconc.target.base import CALL_SECONDS, MARKER, Identity, Launch, Paces, Resets, Rests, Target
 
 __all__ = ["World", "world"]
 
 _LOOK_EVERY = 0.02
 """Seconds between two looks at the processes."""
-_SIDE_FILES = ("-wal", "-shm", "-journal")
+REST_TIMEOUT = 30.0
+"""Seconds without progress after which a world does not come to rest any more, where the target
+does not say."""
+_SHORT = 0.5
+"""Seconds that are given to those who had the whole time before."""
+_OVERTIME = 4
+"""How many times `REST_TIMEOUT` quiescence takes at most, however many end one by one."""
 
 
 class World:
@@ -50,6 +56,8 @@ class World:
         self._template = self.root.with_name(f"{self.root.name}.template")
         self._manifest: tree.Manifest = {}
         self._census = procs.Census(MARKER, str(self.root))
+        self._groups: dict[int, set[int]] = {}
+        self._restless: frozenset[int] = frozenset()
 
     @classmethod
     async def make(cls, target: Target, identity: Identity, root: Path) -> World:
@@ -94,16 +102,26 @@ class World:
     def adopt(self, pid: int) -> None:
         """Count `pid` and what it has started so far (a launcher's server) as an idle server.
         Call it when the server has answered `initialize` and nothing else was sent."""
-        self.servers |= {pid} | (procs.descendants(pid) & self.members())
+        self._groups[pid] = {pid} | (procs.descendants(pid) & self.members())
+        self.servers |= self._groups[pid]
 
     def discard(self, pid: int) -> None:
         """Take out a server that has ended, with what was adopted with it and has ended too."""
+        self._groups.pop(pid, None)
         self.servers.discard(pid)
         self.servers &= self.members()
+
+    def group(self, pid: int) -> set[int]:
+        """An adopted server and what was adopted with it."""
+        return self._groups.get(pid, set())
 
     def members(self) -> set[int]:
         """Process ids of everything alive in this world."""
         return self._census.pids()
+
+    def strays(self) -> dict[int, str]:
+        """Who is alive and no known server: process id → command line."""
+        return {pid: procs.command_line(pid) for pid in self.members() - self.servers}
 
     def busy(self) -> dict[int, str]:
         """Who is at work now: process id → command line (empty while it is being started).
@@ -125,9 +143,16 @@ class World:
         """Processor time of the living processes and of those that they have waited for."""
         return procs.cpu_seconds(self.members())
 
-    async def quiesce(self, timeout: float = 30.0) -> bool:
+    @property
+    def rest_timeout(self) -> float:
+        """Seconds without progress after which `quiesce` gives up."""
+        return self.target.rest_timeout if isinstance(self.target, Rests) else REST_TIMEOUT
+
+    async def quiesce(self, timeout: float | None = None) -> bool:
         """Wait until two looks in a row find nobody at work; False if `timeout` seconds are not
-        enough.
+        enough. Without `timeout` it is `rest_timeout` seconds since the last time that a
+        process ended, because a queue of detached workers is progress; and a moment if nobody
+        is at work but those who would not rest the last time.
 
         At work is every process of the world, detached ones included, except a known server of
         which all threads sleep: a thread that has something to read or to do is runnable. Two
@@ -136,13 +161,28 @@ class World:
         is not seen.
         """
         calm = 0
-        with anyio.move_on_after(timeout):
-            while True:
-                calm = 0 if self.busy() else calm + 1
-                if calm == 2:
-                    return True
-                await anyio.sleep(_LOOK_EVERY)
-        return False
+        before: set[int] = set()
+        began = since = anyio.current_time()
+        while True:
+            busy = set(self.busy())
+            calm = 0 if busy else calm + 1
+            if calm == 2:
+                self._restless = frozenset()
+                return True
+            now = anyio.current_time()
+            if timeout is not None:
+                if now - began >= timeout:
+                    return False
+            else:
+                if before - busy - self.servers:
+                    since = now
+                before = busy
+                known = bool(busy) and busy <= self._restless
+                patience = min(_SHORT, self.rest_timeout) if known else self.rest_timeout
+                if now - since >= patience or now - began >= _OVERTIME * self.rest_timeout:
+                    self._restless = frozenset(busy)
+                    return False
+            await anyio.sleep(_LOOK_EVERY)
 
     def holders(self) -> dict[int, str]:
         """Servers that keep one of the world's databases open: process id → database. They
@@ -150,7 +190,7 @@ class World:
         paths = {
             f"{path}{suffix}": name
             for name, path in self.databases.items()
-            for suffix in ("", *_SIDE_FILES)
+            for suffix in ("", *locks.SIDE_FILES)
         }
         found = {}
         for pid in self.servers:
@@ -180,9 +220,14 @@ class World:
         if isinstance(self.target, Resets):
             await self.target.reset(self.root)
 
+    async def kill_strays(self) -> set[int]:
+        """Kill every process of the world but its servers; gives those that are still alive."""
+        return await procs.kill_all(self._census, spare=self.servers)
+
     async def kill(self) -> set[int]:
         """Kill every process of the world, servers too; gives those that are still alive."""
         self.servers.clear()
+        self._groups.clear()
         return await procs.kill_all(self._census)
 
     async def close(self) -> None:

@@ -31,7 +31,7 @@ NOBODY = -1
 class Recorder:
     """Appends events to memory and, where `path` is given, line by line to a new file.
 
-    `clock` gives nanoseconds; it orders nothing.
+    `clock` gives nanoseconds; it orders nothing. `heard` is told of each event that was appended.
 
     :raises UsageError: if the file exists already or cannot be written.
     """
@@ -39,6 +39,7 @@ class Recorder:
     def __init__(self, path: Path | None, clock: Callable[[], int] = time.monotonic_ns) -> None:
         self.path = path
         self.events: list[Event] = []
+        self.heard: Callable[[Event], None] = lambda event: None
         self._clock = clock
         self._open = True
         self._file: int | None = None
@@ -66,6 +67,7 @@ class Recorder:
             line = orjson.dumps(event.to_json(), option=orjson.OPT_APPEND_NEWLINE)
         self.events.append(event)
         self._write(line)
+        self.heard(event)
         return event
 
     def note(self, what: str, agent: int = NOBODY, call: str = "", **more: Any) -> Event:

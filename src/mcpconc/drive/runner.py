@@ -1,6 +1,6 @@
 """A fleet of sessions, and how one program runs through it.
 
-    heal → prefix → (lanes ‖ scheduler) → quiesce → heal → suffix
+    heal → prefix → (lanes ‖ scheduler) → quiesce → heal → suffix → afterwards
 
 Sessions outlive runs, because starting a server costs more than restoring a world. What died or
 misbehaved is restarted, with a note: a dead server before the suffix, anything unsound before
@@ -25,13 +25,25 @@ from mcpconc.program import Call, Program, Unbound, bind, refs
 from mcpconc.schedule.base import Scheduler, Surroundings
 from mcpconc.target.base import Launch, Progress, Scales, Starts, Target
 
-__all__ = ["AT_ONCE", "Fleet", "Quiesce"]
+__all__ = ["AT_ONCE", "Fleet", "Quiesce", "Watch"]
 
 AT_ONCE = 4
 """Servers that start at the same time: importing is CPU work, more of them gain nothing."""
 
 Quiesce = Callable[[], Awaitable[object]]
 """Returns when the world has come to rest; False if it has not within a bound of its own."""
+
+
+class Watch(Protocol):
+    """Who watches a run from beside, and looks at what it left."""
+
+    async def serve(self) -> None:
+        """Runs from the first event of the run to the last; cancelled then."""
+        ...
+
+    async def afterwards(self) -> None:
+        """Called after the suffix; what it notes is still part of the history."""
+        ...
 
 
 class Place(Protocol):
@@ -127,6 +139,7 @@ class Fleet:
         recorder: Recorder,
         surroundings: Surroundings,
         quiesce: Quiesce,
+        watch: Watch | None = None,
     ) -> History:
         """Run one program and return its history, which `recorder` holds too.
 
@@ -143,14 +156,20 @@ class Fleet:
         trouble: BaseException | None = None
         run = _Run(self.sessions, program, recorder, self.call_timeout + GRACE)
         try:
-            await self.heal(recorder)
-            await run.sequential(program.prefix, Phase.PREFIX)
-            await run.concurrent(scheduler, surroundings)
-            if await quiesce() is False:
-                recorder.note("not-quiescent")
-            if program.suffix:
-                await self._restart([s for s in self.sessions if not s.alive], recorder)
-            await run.sequential(program.suffix, Phase.SUFFIX)
+            async with anyio.create_task_group() as beside:
+                if watch is not None:
+                    beside.start_soon(watch.serve)
+                await self.heal(recorder)
+                await run.sequential(program.prefix, Phase.PREFIX)
+                await run.concurrent(scheduler, surroundings)
+                if await quiesce() is False:
+                    recorder.note("not-quiescent")
+                if program.suffix:
+                    await self._restart([s for s in self.sessions if not s.alive], recorder)
+                await run.sequential(program.suffix, Phase.SUFFIX)
+                if watch is not None:
+                    await watch.afterwards()
+                beside.cancel_scope.cancel()
             recorder.note(ENDED)
         except BaseExceptionGroup as group:
             trouble = _cause(group)

@@ -30,7 +30,9 @@ from mcp_types import (
     CallToolRequest,
     CallToolRequestParams,
     CallToolResult,
+    EmptyResult,
     PaginatedRequestParams,
+    PingRequest,
     Tool,
 )
 from pydantic import ValidationError
@@ -177,6 +179,37 @@ class Session:
         except (MCPError, TimeoutError, ValidationError, RuntimeError) as error:
             raise self._trouble(f"does not list its tools ({_one_line(error)})") from error
         raise self._trouble("is not running")
+
+    async def ask(
+        self, question: tuple[str, Mapping[str, Any]] | None, timeout: float
+    ) -> dict[str, str]:
+        """Whether the server still answers, outside of any program: what became of an MCP
+        ``ping`` and then of the tool call `question`, within `timeout` seconds each.
+
+        :returns: "ping" and, where there is a question, the tool's name, each with "answered",
+            "no answer" or "server-died".
+        """
+        said = {"ping": await self._asked(PingRequest(), EmptyResult, timeout)}
+        if question is not None:
+            tool, args = question
+            params = CallToolRequestParams(name=tool, arguments=dict(args))
+            request = CallToolRequest(params=params)
+            said[tool] = await self._asked(request, CallToolResult, timeout)
+        return said
+
+    async def _asked(self, request: Any, result: type[Any], timeout: float) -> str:
+        if self._client is None:
+            return "server-died"
+        with anyio.move_on_after(timeout):
+            try:
+                await self._client.send_request(request, result)
+            except MCPError as error:
+                if error.error.code == CONNECTION_CLOSED:
+                    return "server-died"
+            except (ValidationError, RuntimeError):
+                pass  # what it says is not asked here
+            return "answered"
+        return "no answer"
 
     async def leave(self) -> None:
         """End the server and wait until it is gone.

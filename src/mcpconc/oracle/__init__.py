@@ -12,8 +12,10 @@ from mcpconc.oracle import (
     integrity,
     isolation,
     linearizability,
+    liveness,
     order,
     protocol,
+    resources,
 )
 from mcpconc.oracle.base import Oracle
 
@@ -27,6 +29,8 @@ ORACLES: tuple[tuple[str, Oracle], ...] = (
     ("order", order.order),
     ("isolation", isolation.isolation),
     ("integrity", integrity.integrity),
+    ("liveness", liveness.liveness),
+    ("resources", resources.resources),
 )
 
 _WHAT = {
@@ -37,6 +41,8 @@ _WHAT = {
     "order": "real time, commit order and shown order agree; lists that only grow only grow",
     "isolation": "nothing private to one agent shows at another",
     "integrity": "built-in checks, schema, JSON and copies of one fact are sound",
+    "liveness": "in the end everybody answers, nobody is at work, nothing is locked",
+    "resources": "servers do not keep memory, and calls do not get slower, over a run",
 }
 
 

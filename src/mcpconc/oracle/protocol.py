@@ -28,8 +28,9 @@ TRACEBACK = "Traceback (most recent call last)"
 def protocol(run: Run) -> Result:
     """One finding per property, tool (or "server") and field.
 
-    A call without an answer is a finding only where the same server answered a later one, and
-    `unknown` otherwise: a server that answers nobody is the liveness oracle's business.
+    A call without an answer is a finding only where the same server answered a later one, of
+    the run or asked after it (note ``asked``), and `unknown` where nobody asked: a server that
+    answers nobody is the liveness oracle's business.
     """
     history = run.history
     tools = {op.call: op.tool for op in history.operations}
@@ -203,8 +204,16 @@ def _unanswered(history: History) -> tuple[list[Finding], list[str]]:
         if op.answered or op.why != "timeout" or op.call in late:
             continue
         witness = _answered_later(history, op)
-        if witness is None:
+        asked = _asked(history, op)
+        if witness is not None:
+            calls: tuple[str, ...] = (op.call, witness.call)
+            what = f"{witness.call} ({witness.tool})"
+        elif asked is None:
             undecided.append(f"{op.tool} ({op.call}) was not answered, nor was any later call")
+            continue
+        elif asked:
+            what, calls = f"{asked} (asked after the run)", (op.call,)
+        else:
             continue
         findings.append(
             finding(
@@ -214,10 +223,10 @@ def _unanswered(history: History) -> tuple[list[Finding], list[str]]:
                 "response",
                 summary=f"{op.tool} was never answered by a server that went on to answer others",
                 reason=(
-                    f"{op.call} had no response when the client gave up; {witness.call} "
-                    f"({witness.tool}), sent later to the same server, was answered.",
+                    f"{op.call} had no response when the client gave up; {what}, sent later to "
+                    "the same server, was answered.",
                 ),
-                calls=(op.call, witness.call),
+                calls=calls,
             )
         )
     return findings, undecided
@@ -234,6 +243,16 @@ def _answered_later(history: History, lost: Operation) -> Operation | None:
     for op in history.operations:
         if op.agent == lost.agent and lost.invoked < op.invoked and op.returned is not None:
             return op if op.returned < life else None
+    return None
+
+
+def _asked(history: History, lost: Operation) -> str | None:
+    """The tool that the server of a lost call answered when it was asked again after the run;
+    empty if it answered none, None if it was not asked."""
+    for note in history.notes("asked"):
+        if note.agent == lost.agent and note.index > lost.invoked:
+            said = note.value["said"].items()
+            return next((what for what, how in said if what != "ping" and how == "answered"), "")
     return None
 
 

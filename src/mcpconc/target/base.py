@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from mcpconc.history import Answer
 from mcpconc.model.spec import Spec
@@ -14,12 +14,14 @@ from mcpconc.model.spec import Spec
 __all__ = [
     "CALL_SECONDS",
     "MARKER",
+    "Answers",
     "Identity",
     "Launch",
     "Layout",
     "Paces",
     "Progress",
     "Resets",
+    "Rests",
     "Scales",
     "Starts",
     "Target",
@@ -154,4 +156,24 @@ class Starts(Protocol):
     @property
     def start_timeout(self) -> float:
         """Seconds until `initialize` is answered."""
+        ...
+
+
+@runtime_checkable
+class Rests(Protocol):
+    """A target that says how soon after its last answer nothing of it is at work any more."""
+
+    @property
+    def rest_timeout(self) -> float:
+        """Seconds after which a process that still runs has no good reason to."""
+        ...
+
+
+@runtime_checkable
+class Answers(Protocol):
+    """A target that every session of which can be asked something that changes nothing."""
+
+    @property
+    def question(self) -> tuple[str, Mapping[str, Any]]:
+        """Tool and arguments of a cheap read; what it answers does not matter."""
         ...

@@ -13,7 +13,7 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import anyio
 import anyio.to_thread
@@ -74,6 +74,7 @@ class EmpiricaTarget:
     version: str = ""
     layout: Layout = _LAYOUT
     call_timeout: float = CASCADE_SECONDS + 30.0
+    question: tuple[str, Mapping[str, Any]] = ("goals_list", {})
     installed: Installed | None = None
 
     @classmethod

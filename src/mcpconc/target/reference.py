@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import anyio
 import anyio.to_thread
@@ -35,6 +35,7 @@ BUSY = 3.0
 """Seconds that a call waits for another one's lock."""
 CALL_TIMEOUT = 4.0
 CALL_SECONDS = 0.01
+REST_TIMEOUT = 3.0
 START_TIMEOUT = 30.0
 UNSCALED_AGENTS = 10
 
@@ -64,6 +65,7 @@ class ReferenceTarget:
     call_timeout: float = CALL_TIMEOUT
     start_timeout: float = START_TIMEOUT
     call_seconds: float = CALL_SECONDS
+    rest_timeout: float = REST_TIMEOUT
     identities: Sequence[Identity] = field(default=(Identity.ISOLATED,))
 
     @classmethod
@@ -80,6 +82,11 @@ class ReferenceTarget:
     @property
     def name(self) -> str:
         return f"{PREFIX}{self.plant}" if self.plant else "reference"
+
+    @property
+    def question(self) -> tuple[str, Mapping[str, Any]]:
+        """A read that is never refused."""
+        return ("unknown_list", {})
 
     @property
     def spec(self) -> Spec | None:

@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
-import contextlib
-import importlib
 import json
 import sqlite3
 import sys
 import traceback
 from collections.abc import Callable, Mapping
-from typing import Any, cast
+from typing import Any
 
 import anyio.to_thread
 from mcp.server.lowlevel import Server
 from mcp_types import CallToolRequestParams, CallToolResult, ListToolsResult, TextContent, Tool
 
-from mcpconc.reference import sessions, switch
+from mcpconc.reference import (
+    artifacts,
+    assessments,
+    dependencies,
+    epistemics,
+    goals,
+    process,
+    sessions,
+    switch,
+    tasks,
+)
 from mcpconc.reference.store import Refused, Store
+from mcpconc.reference.switch import planted
 from mcpconc.reference.wire import stdio
 
 __all__ = ["INPUTS", "TOOLS", "answer", "serve"]
@@ -24,23 +33,17 @@ __all__ = ["INPUTS", "TOOLS", "answer", "serve"]
 THREADS = 256
 """Calls that one server works on at once."""
 
-Tools = Mapping[str, Callable[[Store, dict[str, Any]], dict[str, Any] | str]]
+LONG = 600
+"""Characters of an answer that a planted bug takes for long."""
 
-
-def _written(module: str) -> Tools:  # until all of them are there
-    with contextlib.suppress(Exception):
-        return cast(Tools, importlib.import_module(f"mcpconc.reference.{module}").TOOLS)
-    return {}
-
-
-TOOLS: Tools = {
+TOOLS: Mapping[str, Callable[[Store, dict[str, Any]], dict[str, Any] | str]] = {
     **sessions.TOOLS,
-    **_written("goals"),
-    **_written("tasks"),
-    **_written("dependencies"),
-    **_written("assessments"),
-    **_written("epistemics"),
-    **_written("artifacts"),
+    **assessments.TOOLS,
+    **epistemics.TOOLS,
+    **artifacts.TOOLS,
+    **goals.TOOLS,
+    **tasks.TOOLS,
+    **dependencies.TOOLS,
 }
 
 _ASSESSMENT = ("vectors", "session_id reasoning")
@@ -79,6 +82,10 @@ _TYPES = {
 """Argument → JSON type, where it is not a string."""
 
 
+PHASES = ("PREFLIGHT", "CHECK", "ACT", "POSTFLIGHT")
+"""Of a checkpoint."""
+
+
 async def serve(store: Store) -> None:
     """Serve `store` over stdin and stdout until stdin ends."""
     threads = anyio.CapacityLimiter(THREADS)
@@ -103,11 +110,9 @@ def answer(store: Store, tool: str, args: dict[str, Any]) -> str:
     """Do one call; what it answers. Nothing is raised: what goes wrong is told in the answer."""
     try:
         switch.refresh(store.root)
-        wrong = _usage(tool, args)
-        if wrong is not None:
-            return wrong
-        done = TOOLS[tool](store, args)
-        return done if isinstance(done, str) else json.dumps({"ok": True, **done})
+        process.before(store)
+        text = _done(store, tool, args)
+        process.after(tool)
     except Refused as refusal:
         return json.dumps({"ok": False, "error": str(refusal), **refusal.more})
     except sqlite3.OperationalError as error:
@@ -116,6 +121,17 @@ def answer(store: Store, tool: str, args: dict[str, Any]) -> str:
         return _failed(error)
     except Exception as error:
         return _failed(error)
+    if planted("text-is-not-json") and len(text) > LONG:
+        return text[: len(text) // 2]
+    return text
+
+
+def _done(store: Store, tool: str, args: dict[str, Any]) -> str:
+    wrong = _usage(tool, args)
+    if wrong is not None:
+        return wrong
+    done = TOOLS[tool](store, args)
+    return done if isinstance(done, str) else json.dumps({"ok": True, **done})
 
 
 def _failed(error: Exception) -> str:
@@ -133,6 +149,10 @@ def _usage(tool: str, args: Mapping[str, Any]) -> str | None:
         wrong = f"the following arguments are required: {', '.join(missing)}"
     elif bad := [name for name in strings if not isinstance(args.get(name, ""), str)]:
         wrong = f"not a text: {', '.join(bad)}"
+    elif not isinstance(args.get("limit", 0), int):
+        wrong = f"argument --limit: invalid int value: {args['limit']!r}"
+    elif tool == "checkpoint_create" and args.get("phase", "ACT") not in PHASES:
+        wrong = f"argument --phase: invalid choice (choose from {', '.join(PHASES)})"
     else:
         return None
     error = f"usage: {tool} [arguments]\n{tool}: error: {wrong}"

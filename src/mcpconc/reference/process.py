@@ -1,0 +1,50 @@
+"""What calls may leave in the process or beside it. Where no bug is planted: nothing."""
+
+from __future__ import annotations
+
+import mmap
+import subprocess
+from collections import deque
+
+from mcpconc.reference.store import Store
+from mcpconc.reference.switch import pause, planted, scratch
+
+__all__ = ["after", "before"]
+
+KEPT = 16 * 1024 * 1024
+"""Bytes that each call leaves behind when memory grows."""
+MOST_KEPT = 16
+"""Buffers that are kept at most: others want to live on this machine as well."""
+
+SLOWER, SLOWEST = 0.9, 1.8
+"""Seconds that a call takes longer for each other agent, and in all."""
+AGENTS = "agents"
+"""Directory in the world's root where servers enter themselves when latency grows with them."""
+
+ORPHAN = ("sleep", "600")
+"""It ends long after everybody has stopped waiting for it, yet does not outlive the day."""
+
+
+def before(store: Store) -> None:
+    """Called before each call is worked on."""
+    if planted("memory-grows"):
+        buffer = mmap.mmap(-1, KEPT)  # goes back to the system whole when it is let go
+        buffer.write(b"\xff" * KEPT)
+        scratch.setdefault("kept", deque(maxlen=MOST_KEPT)).append(buffer)
+    if planted("slower-with-agents"):
+        entered = store.root / AGENTS
+        entered.mkdir(exist_ok=True)
+        (entered / store.instance).touch()
+        pause(min(SLOWEST, SLOWER * (len(list(entered.iterdir())) - 1)))
+
+
+def after(tool: str) -> None:
+    """Called when a call was worked on and not refused."""
+    if planted("orphan-process") and tool == "submit_postflight_assessment":
+        subprocess.Popen(
+            ORPHAN,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )

@@ -88,6 +88,26 @@ examples:
   mcpconc doctor
   mcpconc doctor --target empirica@../empirica
 """,
+    "selftest": """\
+The reference server is correct by default, and broken on request: each planted bug is of a known
+class, and one oracle must catch it. First the correct server runs programs that must draw no
+finding; then each bug is planted until that oracle sees it, and minimised. A row tells which
+oracles saw anything (the one that must has a star), after how many runs and calls, how many
+concurrent calls are left (`seq`: nothing overlaps any more, set-up calls count), and the label.
+
+A bug fails the self-test that escapes, that only another oracle sees, or that has more than 4
+concurrent calls left; so does a false alarm. Bugs that only a controlled schedule reaches may
+escape. Exit 2 where time was up before all were tried. With --seeds K the budget is for each
+seed, and a bug passes that is caught with nine of ten.
+
+examples:
+  mcpconc selftest
+  mcpconc selftest --only "lost update",isolation
+  mcpconc selftest --only equal-rounds --seeds 20
+  mcpconc selftest --canary                 a few bugs, in seconds
+  mcpconc show out/traces/equal-rounds      its minimal program
+  mcpconc fuzz --target reference+equal-rounds
+""",
     "list": """\
 examples:
   mcpconc list
@@ -148,6 +168,8 @@ def parser() -> Parser:
     doctor = verb("doctor", "say whether a target can be fuzzed")
     _target(doctor)
     _out(doctor)
+
+    _selftest(verb("selftest", "plant bugs in the reference server and see the oracles catch them"))
 
     verb("list", "list oracles, schedulers, identity modes, machines, tools, targets, traces")
     return root
@@ -222,6 +244,27 @@ def _fuzz(to: argparse.ArgumentParser) -> None:
         help="state machine that writes the programs (mcpconc.strategies:CascadeMachine)",
     )
     to.add_argument("--no-shrink", action="store_true", help="keep findings as they were met")
+
+
+def _selftest(to: argparse.ArgumentParser) -> None:
+    to.add_argument(
+        "--only",
+        action="append",
+        type=_names,
+        metavar="NAME[,NAME]",
+        help="bugs, classes of bugs, or oracles (all)",
+    )
+    to.add_argument("--canary", action="store_true", help="a few bugs that are caught in seconds")
+    to.add_argument(
+        "--budget", type=_seconds, default=600.0, metavar="TIME", help="for each seed (10m)"
+    )
+    to.add_argument(
+        "--seed", type=int, default=0, metavar="N", help="of programs and schedules (0)"
+    )
+    to.add_argument(
+        "--seeds", type=_positive, default=1, metavar="K", help="so many seeds, from --seed on (1)"
+    )
+    _out(to)
 
 
 def _target(to: argparse.ArgumentParser) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from pathlib import Path
 
 from mcpconc.errors import Exit
@@ -21,11 +22,16 @@ __all__ = [
     "CampaignFinished",
     "CampaignStarted",
     "Emit",
+    "FalseAlarm",
     "FindingFound",
     "InfraTrouble",
     "Kept",
+    "PlantProgress",
+    "PlantState",
+    "PlantTried",
     "ReplayTried",
     "RunFinished",
+    "SelftestFinished",
     "ShrinkProgress",
     "TargetProgress",
     "TraceSaved",
@@ -163,6 +169,81 @@ class CampaignFinished:
     overlap_max: int = 0
 
 
+class PlantState(StrEnum):
+    """What became of a planted bug."""
+
+    CAUGHT = "caught"
+    NOT_MINIMAL = "not minimal"
+    WRONG_ORACLE = "wrong oracle"
+    ESCAPED = "escaped"
+    EXCUSED = "escaped (needs: schedule)"
+    OUT_OF_TIME = "out of time"
+    NOT_RUN = "not run"
+
+
+@dataclass(frozen=True, slots=True)
+class PlantProgress:
+    """Where a self-test is: at the `n`-th `of` so many bugs (0: the correct server)."""
+
+    name: str
+    n: int
+    of: int
+    seed: int
+    runs: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlantTried:
+    """One planted bug with one seed.
+
+    `oracle` is the one that must catch it; `seen` are all that saw anything in these `runs`,
+    which made `calls` calls. `left` counts the calls of the minimal program: those of its
+    concurrent part, or where it has none (`overlapping` is false) all; 0 without one. `alone`
+    says that no other oracle ought to see it, `undecided` what oracles could not decide.
+    """
+
+    name: str
+    kind: str
+    oracle: str
+    state: PlantState
+    seed: int
+    alone: bool = False
+    seen: tuple[str, ...] = ()
+    runs: int = 0
+    calls: int = 0
+    left: int = 0
+    overlapping: bool = True
+    label: str = ""
+    seconds: float = 0.0
+    trace: Path | None = None
+    undecided: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class FalseAlarm:
+    """A finding, or something undecided, on the server without a planted bug."""
+
+    text: str
+    path: Path | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SelftestFinished:
+    """The end of a self-test, however it came. `tried` has an entry per bug and seed, in the
+    order in which they were run; `silent` counts the programs of the correct server."""
+
+    exit: Exit
+    stop: str
+    seed: int
+    seeds: int
+    seconds: float
+    out: Path
+    tried: tuple[PlantTried, ...] = ()
+    silent: int = 0
+    alarms: tuple[FalseAlarm, ...] = ()
+    infra: int = 0
+
+
 CampaignEvent = (
     CampaignStarted
     | TargetProgress
@@ -173,6 +254,10 @@ CampaignEvent = (
     | InfraTrouble
     | ReplayTried
     | CampaignFinished
+    | PlantProgress
+    | PlantTried
+    | FalseAlarm
+    | SelftestFinished
 )
 
 Emit = Callable[[CampaignEvent], None]

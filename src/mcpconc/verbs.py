@@ -25,6 +25,7 @@ from mcpconc.jsontext import compact
 from mcpconc.report import documents
 from mcpconc.report.console import Console, Paint, tell
 from mcpconc.report.finding import finding_report
+from mcpconc.report.selftest import selftest_document
 from mcpconc.strategies import CascadeMachine, ProgramMachine
 from mcpconc.target import resolve
 from mcpconc.target.base import Identity
@@ -184,6 +185,29 @@ def doctor(args: Namespace) -> Exit:
     return Exit(health.exit)
 
 
+def selftest(args: Namespace) -> Exit:
+    from mcpconc import selftest as selftests
+
+    if args.canary and args.only:
+        raise UsageError("--canary and --only both say which bugs to plant: give one of them")
+    words = selftests.CANARY if args.canary else [w for several in args.only or () for w in several]
+    _need_git()
+    config = selftests.SelftestConfig(
+        out=_writable(args.out),
+        plants=selftests.chosen(words) if words else selftests.PLANTS,
+        budget=args.budget,
+        seed=args.seed,
+        seeds=args.seeds,
+        silent=selftests.CANARY_SILENT if args.canary else selftests.SILENT,
+    )
+    log.configure(args.out / log.NAME, verbose=args.verbose - args.quiet)
+    with _console(args) as console:
+        done = anyio.run(selftests.selftest, config, log.recorded(console))
+    if args.json:
+        _document(selftest_document(done))
+    return done.exit
+
+
 def list_(args: Namespace) -> Exit:
     from mcpconc.report.listing import listing
 
@@ -202,6 +226,7 @@ VERBS: dict[str, Callable[[Namespace], Exit]] = {
     "shrink": shrink,
     "show": show,
     "doctor": doctor,
+    "selftest": selftest,
     "list": list_,
 }
 

@@ -38,16 +38,20 @@ class Clock:
 class Script:
     """What every rig does: a run takes `seconds` of `clock`, and shows what `shows` says.
 
-    `shows` may raise. `ran` holds (identity, program, scheduler, seed) of each run.
+    `shows` may raise; `undecided` says what the oracle leaves open. `ran` holds
+    (identity, program, scheduler, seed) of each run.
     """
 
     shows: Callable[[Program], Sequence[Finding]] = lambda program: ()
+    undecided: Callable[[Program], Sequence[str]] = lambda program: ()
     seconds: float = 1.0
     clock: Clock = field(default_factory=Clock)
     tools: frozenset[str] = frozenset({"add"})
     ran: list[tuple[str, Program, str, int]] = field(default_factory=list)
     opened: list[tuple[str, str, int]] = field(default_factory=list)
     """(target, identity, agents) of each rig."""
+    target: Any = None
+    """The target of the last rig."""
 
     def take_over(self, monkeypatch: pytest.MonkeyPatch, *modules: ModuleType) -> Script:
         """Stand in for the rigs that these modules open."""
@@ -60,6 +64,7 @@ class Script:
         self, target: Any, identity: Identity, agents: int, base: Path, progress: Any
     ) -> AsyncIterator[ScriptedRig]:
         self.opened.append((target.name, identity.value, agents))
+        self.target = target
         yield ScriptedRig(self, identity)
 
 
@@ -75,7 +80,7 @@ class ScriptedRig:
         script = self.script
         script.ran.append((self.identity.value, program, scheduler, seed))
         script.clock.now += script.seconds
-        result = Result("effects", tuple(script.shows(program)))
+        result = Result("effects", tuple(script.shows(program)), tuple(script.undecided(program)))
         for _ in range(10):  # as in a real run, there is time to hear a signal
             await anyio.lowlevel.checkpoint()
         calls = list(program.calls())

@@ -18,9 +18,12 @@ from mcpconc.errors import McpconcError
 from mcpconc.events import (
     CampaignEvent,
     CampaignFinished,
+    FalseAlarm,
     FindingFound,
     InfraTrouble,
+    PlantTried,
     ReplayTried,
+    SelftestFinished,
     TargetProgress,
     TraceSaved,
 )
@@ -28,6 +31,7 @@ from mcpconc.history import History
 from mcpconc.oracle.base import Label
 from mcpconc.report.finding import brief, finding_report, titled
 from mcpconc.report.names import name_things
+from mcpconc.report.selftest import selftest_table, tried_line
 from mcpconc.report.summary import summary
 from mcpconc.report.tally import Tally, block, line
 from mcpconc.report.wording import clip
@@ -130,11 +134,18 @@ class Console:
                     self._say(f"mcpconc: new: {titled(finding)}: {names.text(finding.summary)}")
                 case ReplayTried():
                     self._say(f"mcpconc: {_tried(event)}")
+                case PlantTried():
+                    self._say(f"mcpconc: {tried_line(event)}")
+                case FalseAlarm(text):
+                    self._say(self._paint("31", f"mcpconc: false alarm: {text}"))
                 case TraceSaved() if event.finding.label is not Label.UNLABELLED:
                     self._saved(event)
                 case CampaignFinished():
                     self._closed.set()
                     self._finished(event)
+                case SelftestFinished():
+                    self._closed.set()
+                    self._print(selftest_table(event, width=self._width if self._tty else None))
             if not self._closed.is_set():
                 self.tick()
 

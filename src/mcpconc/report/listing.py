@@ -1,4 +1,5 @@
-"""What there is: oracles, schedulers, identity modes, machines, tools, targets, traces."""
+"""What there is: oracles, schedulers, identity modes, machines, tools, targets, planted
+bugs, traces."""
 
 from __future__ import annotations
 
@@ -10,6 +11,7 @@ from typing import Any
 
 from mcpconc import oracle, schedule, strategies
 from mcpconc.errors import McpconcError
+from mcpconc.reference.plants import PLANTS
 from mcpconc.report.finding import titled
 from mcpconc.strategies import CascadeMachine, ProgramMachine
 from mcpconc.target import FORMS
@@ -43,6 +45,9 @@ def listing(roots: Sequence[Path]) -> dict[str, list[Entry]]:
         "machines": [_entry(name, machine) for name, machine in _machines()],
         "tools": [_entry(tool, "CascadeMachine") for tool in sorted(CascadeMachine.tools)],
         "targets": [_entry("SPEC", FORMS), *_cached()],
+        "planted bugs": [
+            _entry(plant.name, f"{plant.kind}; {plant.oracle}: {plant.what}") for plant in PLANTS
+        ],
         "traces": list(_traces(roots)),
     }
 

@@ -10,7 +10,7 @@ from mcpconc.events import CampaignFinished, Kept
 from mcpconc.oracle.base import Label
 from mcpconc.report.finding import MEANING, titled
 
-__all__ = ["VERDICTS", "summary"]
+__all__ = ["VERDICTS", "duration", "summary", "wrap"]
 
 ORDER = (Label.RACE, Label.CROSS_AGENT, Label.UNLABELLED, Label.SEQUENTIAL)
 
@@ -25,10 +25,11 @@ VERDICTS = {
 
 def summary(done: CampaignFinished, *, width: int = 100) -> str:
     """Ends with a newline. Long lines are wrapped, but a path is never cut."""
-    return "\n".join(wrapped for line in _lines(done) for wrapped in _wrap(line, width)) + "\n"
+    return "\n".join(wrapped for line in _lines(done) for wrapped in wrap(line, width)) + "\n"
 
 
-def _wrap(line: str, width: int) -> list[str]:
+def wrap(line: str, width: int) -> list[str]:
+    """A line in as many as it needs, further ones indented more; a path is never cut."""
     indent = " " * (len(line) - len(line.lstrip(" ")))
     return textwrap.wrap(
         line.strip(),
@@ -42,7 +43,7 @@ def _wrap(line: str, width: int) -> list[str]:
 
 def _lines(done: CampaignFinished) -> Iterator[str]:
     found = len(done.kept)
-    yield f"{found or 'no'} finding{'' if found == 1 else 's'} in {_duration(done.seconds)}"
+    yield f"{found or 'no'} finding{'' if found == 1 else 's'} in {duration(done.seconds)}"
     for label in ORDER:
         kept = [entry for entry in done.kept if entry.finding.label is label]
         if kept:
@@ -78,6 +79,7 @@ def _finding(entry: Kept) -> Iterator[str]:
     yield f"      {entry.path or 'no trace could be written'}"
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """``2m 05s``, ``7s``"""
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes}m {rest:02d}s" if minutes else f"{rest}s"

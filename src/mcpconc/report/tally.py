@@ -10,6 +10,8 @@ from mcpconc.events import (
     CampaignStarted,
     FindingFound,
     InfraTrouble,
+    PlantProgress,
+    PlantTried,
     ReplayTried,
     RunFinished,
     ShrinkProgress,
@@ -75,6 +77,11 @@ class Tally:
                     self.doing = ""
             case InfraTrouble():
                 self.infra += 1
+            case PlantProgress():
+                where = f"bug {event.n} of {event.of}: " if event.n else ""
+                self.doing = f"seed {event.seed}: {where}{event.name}: {event.runs} runs"
+            case PlantTried():
+                self.doing = event.name
             case ReplayTried():
                 self.doing = f"replayed {event.n} of {event.of}"
 

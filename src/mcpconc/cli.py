@@ -46,6 +46,7 @@ examples:
   mcpconc fuzz --runs 20 --agents 3 --scheduler convoy --seed 1
   mcpconc fuzz --target empirica==1.13.0 --identity isolated
   mcpconc fuzz --target server.toml --machine mypackage.machines:Mine
+  mcpconc fuzz --plant equal-rounds --max-time 1m
 """,
     "replay": """\
 Answers REPRODUCED k/n (each try showed the recorded finding), FLAKY k/n (some did), FIXED 0/n, or
@@ -201,6 +202,13 @@ def _common(to: argparse.ArgumentParser, *, root: bool = False) -> None:
 
 def _fuzz(to: argparse.ArgumentParser) -> None:
     _target(to)
+    to.set_defaults(target="")  # with --plant it is another one
+    to.add_argument(
+        "--plant",
+        default="",
+        metavar="NAME",
+        help="break the reference server in this way: --target reference+NAME",
+    )
     _out(to)
     to.add_argument("--agents", type=_positive, default=5, metavar="N", help="MCP sessions (5)")
     to.add_argument(
@@ -272,7 +280,8 @@ def _target(to: argparse.ArgumentParser) -> None:
         "--target",
         default="empirica",
         metavar="SPEC",
-        help="empirica, empirica==X.Y.Z, empirica@PATH, or PATH.toml (empirica)",
+        help="empirica, empirica==X.Y.Z, empirica@PATH, reference, reference+PLANT, or PATH.toml"
+        " (empirica)",
     )
 
 

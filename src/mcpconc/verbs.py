@@ -29,6 +29,7 @@ from mcpconc.report.selftest import selftest_document
 from mcpconc.strategies import CascadeMachine, ProgramMachine
 from mcpconc.target import resolve
 from mcpconc.target.base import Identity
+from mcpconc.target.reference import PREFIX
 from mcpconc.trace import Trace, find, load
 
 __all__ = ["VERBS"]
@@ -56,11 +57,12 @@ def fuzz(args: Namespace) -> Exit:
         raise UsageError(
             f"unknown scheduler {args.scheduler!r}: use one of {', '.join(schedule.NAMES)}"
         )
+    target = _target(args.target, args.plant)
     config = campaign.FuzzConfig(
         out=_writable(args.out),
-        target=args.target,
+        target=target,
         agents=args.agents,
-        identities=_identities(args.identity, resolve(args.target).identities),
+        identities=_identities(args.identity, resolve(target).identities),
         max_time=DEFAULT_TIME if args.max_time is None and args.runs is None else args.max_time,
         runs=args.runs,
         seed=secrets.randbelow(2**32) if args.seed is None else args.seed,
@@ -237,6 +239,19 @@ VERBS: dict[str, Callable[[Namespace], Exit]] = {
 def _need_git() -> None:
     if shutil.which("git") is None:
         raise TargetError("git is not on PATH; worlds are git repositories, so please install it")
+
+
+def _target(target: str, plant: str) -> str:
+    """The SPEC of what is to be fuzzed."""
+    if not plant:
+        return target or "empirica"
+    planted = f"{PREFIX}{plant}"
+    if target not in ("", "reference", planted):
+        raise UsageError(
+            f"--plant {plant}: bugs are planted in the reference server and not in {target}; "
+            "leave --target out"
+        )
+    return planted
 
 
 def _writable(out: Path) -> Path:

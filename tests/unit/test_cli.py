@@ -126,6 +126,7 @@ def test_every_flag_of_fuzz_arrives(asked: dict[str, Any]) -> None:
 
 def test_what_fuzz_does_unasked(asked: dict[str, Any]) -> None:
     assert main(["fuzz"]) == 0
+    assert asked["target"] == "empirica"
     assert asked["max_time"] == 300
     assert asked["identities"] == ("isolated", "explicit")
     assert asked["machine"] is CascadeMachine
@@ -143,6 +144,22 @@ def test_seeds_differ(asked: dict[str, Any]) -> None:
         main(["fuzz"])
         seeds.add(asked["seed"])
     assert len(seeds) > 1
+
+
+@pytest.mark.parametrize("target", ["", "--target reference", "--target reference+equal-rounds"])
+def test_a_planted_bug_is_the_target(asked: dict[str, Any], target: str) -> None:
+    assert main(f"fuzz --plant equal-rounds {target}".split()) == 0
+    assert asked["target"] == "reference+equal-rounds"
+    assert asked["identities"] == ("isolated",)
+
+
+@pytest.mark.parametrize("target", ["empirica", "empirica==1.13.0", "reference+memory-grows"])
+def test_bugs_are_planted_in_nothing_else(
+    asked: dict[str, Any], capsys: Capture, target: str
+) -> None:
+    assert main(["fuzz", "--plant", "equal-rounds", "--target", target]) == Exit.USAGE
+    assert f"and not in {target}; leave --target out" in capsys.readouterr().err
+    assert asked == {}
 
 
 def test_a_machine_of_ones_own(asked: dict[str, Any], tmp_path: Path) -> None:
@@ -211,6 +228,7 @@ def test_colours(
         ("fuzz --scheduler lucky", "unknown scheduler 'lucky': use one of free"),
         ("fuzz --identity nobody", "unknown identity mode 'nobody': this target has isolated"),
         ("fuzz --target mysql", "unknown target 'mysql'"),
+        ("fuzz --plant nope", "reference+nope: no planted bug has that name"),
         ("fuzz --nope", "unrecognized arguments: --nope; see `mcpconc --help`"),
         ("replay", "the following arguments are required: PATH|ID; see `mcpconc replay --help`"),
         ("show nope", "no trace nope"),

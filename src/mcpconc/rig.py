@@ -116,9 +116,11 @@ class Rig:
         :raises InvariantError: if something does, even after it was killed.
         """
         await self.fleet.heal()
-        if not await self.world.quiesce():
+        calm = await self.world.quiesce()
+        if not calm:
             await self.world.kill_strays()
-        if await self.world.quiesce() and not self.world.holders():
+            calm = await self.world.quiesce()
+        if calm and not self.world.holders():
             return
         await self.fleet.restart()
         if not await self.world.quiesce():

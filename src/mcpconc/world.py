@@ -20,15 +20,32 @@ import anyio.to_thread
 from mcpconc import locks, procs, readback, tree
 from mcpconc.errors import InvariantError, TargetError, UsageError
 from mcpconc.snapshot import Snapshot
-from mcpconc.target.base import CALL_SECONDS, MARKER, Identity, Launch, Paces, Resets, Rests, Target
+from mcpconc.target.base import (
+    CALL_SECONDS,
+    MARKER,
+    Identity,
+    Launch,
+    Light,
+    Paces,
+    Resets,
+    Rests,
+    Target,
+)
 
 __all__ = ["World", "world"]
 
-_LOOK_EVERY = 0.02
-"""Seconds between two looks at the processes."""
+_LOOK_EVERY = 0.01
+"""Seconds between two looks at the processes while somebody is at work."""
+_LOOK_AGAIN = 0.002
+"""Seconds until the look that confirms that nobody is; a look costs less than a millisecond, and
+each run has five of them."""
 REST_TIMEOUT = 30.0
 """Seconds without progress after which a world does not come to rest any more, where the target
 does not say."""
+_MEMORY = Path("/dev/shm")
+"""A file system in memory, on Linux."""
+_ROOM = 512 * 2**20
+"""Bytes that must be free there."""
 _SHORT = 0.5
 """Seconds that are given to those who had the whole time before."""
 _OVERTIME = 4
@@ -182,7 +199,7 @@ class World:
                 if now - since >= patience or now - began >= _OVERTIME * self.rest_timeout:
                     self._restless = frozenset(busy)
                     return False
-            await anyio.sleep(_LOOK_EVERY)
+            await anyio.sleep(_LOOK_AGAIN if calm else _LOOK_EVERY)
 
     def holders(self) -> dict[int, str]:
         """Servers that keep one of the world's databases open: process id → database. They
@@ -269,12 +286,27 @@ async def world(
     """A world for the length of a block, in a temporary directory if `root` is not given."""
     async with AsyncExitStack() as stack:
         if root is None:
-            parent = await anyio.to_thread.run_sync(partial(tempfile.mkdtemp, prefix="mcpconc-"))
+            parent = await anyio.to_thread.run_sync(
+                partial(tempfile.mkdtemp, prefix="mcpconc-", dir=_parent(target))
+            )
             stack.push_async_callback(_remove, Path(parent))
             root = Path(parent) / "world"
         made = await World.make(target, identity, root)
         stack.push_async_callback(made.close)
         yield made
+
+
+def _parent(target: Target) -> Path | None:
+    """Where a temporary world is made: in memory if the target likes that and there is room,
+    else (None) wherever temporary files are."""
+    if not isinstance(target, Light) or not target.in_memory:
+        return None
+    try:
+        room = os.statvfs(_MEMORY)
+    except OSError:
+        return None
+    enough = room.f_bavail * room.f_frsize >= _ROOM
+    return _MEMORY if enough and os.access(_MEMORY, os.W_OK | os.X_OK) else None
 
 
 async def _remove(path: Path) -> None:

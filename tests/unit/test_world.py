@@ -9,11 +9,13 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import anyio
 import pytest
 
 from mcpconc import procs, tree
+from mcpconc import world as worlds
 from mcpconc.errors import InvariantError, TargetError, UsageError
 from mcpconc.target.base import MARKER, Identity
 from mcpconc.target.command import CommandTarget
@@ -388,3 +390,27 @@ def test_removing_what_is_not_there_or_read_only(tmp_path):
     (tmp_path / "a" / "b").chmod(0o555)
     tree.remove(tmp_path / "a")
     assert not (tmp_path / "a").exists()
+
+
+# ------------------------------------------------------------------ worlds in memory
+
+
+@pytest.mark.parametrize(
+    ("in_memory", "room", "there"), [(True, 1, True), (True, 1 << 62, False), (False, 1, False)]
+)
+async def test_a_small_world_is_made_in_memory_where_there_is_room(
+    tmp_path, monkeypatch, in_memory, room, there
+):
+    monkeypatch.setattr(worlds, "_MEMORY", tmp_path)
+    monkeypatch.setattr(worlds, "_ROOM", room)
+    small = SimpleNamespace(in_memory=in_memory)
+    assert worlds._parent(small) == (tmp_path if there else None)
+
+
+async def test_other_worlds_are_on_disk_and_all_are_where_there_is_no_such_place(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(worlds, "_MEMORY", tmp_path)
+    assert worlds._parent(target(tmp_path)) is None
+    monkeypatch.setattr(worlds, "_MEMORY", tmp_path / "nowhere")
+    assert worlds._parent(SimpleNamespace(in_memory=True)) is None

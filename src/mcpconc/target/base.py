@@ -18,6 +18,7 @@ __all__ = [
     "Identity",
     "Launch",
     "Layout",
+    "Light",
     "Paces",
     "Progress",
     "Resets",
@@ -156,6 +157,17 @@ class Starts(Protocol):
     @property
     def start_timeout(self) -> float:
         """Seconds until `initialize` is answered."""
+        ...
+
+
+@runtime_checkable
+class Light(Protocol):
+    """A target whose worlds are small."""
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether its worlds are best kept in memory: putting one back takes a few milliseconds
+        there, and ten times that where directories are removed on a disk."""
         ...
 
 

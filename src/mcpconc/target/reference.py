@@ -35,7 +35,7 @@ BUSY = 3.0
 """Seconds that a call waits for another one's lock."""
 CALL_TIMEOUT = 4.0
 CALL_SECONDS = 0.01
-REST_TIMEOUT = 3.0
+REST_TIMEOUT = 1.5
 START_TIMEOUT = 30.0
 UNSCALED_AGENTS = 10
 
@@ -67,6 +67,7 @@ class ReferenceTarget:
     call_seconds: float = CALL_SECONDS
     rest_timeout: float = REST_TIMEOUT
     identities: Sequence[Identity] = field(default=(Identity.ISOLATED,))
+    in_memory: bool = True
 
     @classmethod
     def with_bug(cls, name: str) -> ReferenceTarget:

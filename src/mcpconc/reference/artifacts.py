@@ -10,10 +10,10 @@ from contextlib import closing, contextmanager
 from typing import Any
 
 from mcpconc.reference import transactions
-from mcpconc.reference.epistemics import list_snapshot
-from mcpconc.reference.ids import find_session
+from mcpconc.reference.epistemics import seen_until
+from mcpconc.reference.ids import find_session, named_session
 from mcpconc.reference.store import PROJECT, Refused, Store, new_id, now
-from mcpconc.reference.switch import planted, scratch
+from mcpconc.reference.switch import planted
 
 __all__ = ["TOOLS"]
 
@@ -54,11 +54,20 @@ def unknown_list(store: Store, args: dict[str, Any]) -> dict[str, Any]:
     """The project's unknowns, newest first: the open ones, the resolved ones, or all."""
     status = "all" if args.get("all") else "resolved" if args.get("resolved") else "open"
     subject, limit = args.get("subject"), args.get("limit")
-    with list_snapshot(store) as connection:
+    until = seen_until(store, "unknown")
+    with store.read() as connection:
         rows = connection.execute(
-            "SELECT * FROM project_unknowns WHERE project_id = ? AND (? IS NULL OR subject = ?)"
-            " AND (? = 'all' OR is_resolved = (? = 'resolved')) ORDER BY rowid DESC LIMIT ?",
-            (PROJECT, subject, subject, status, status, int(LIMIT if limit is None else limit)),
+            "SELECT * FROM project_unknowns WHERE project_id = :project"
+            " AND created_timestamp < :until AND (:subject IS NULL OR subject = :subject)"
+            " AND (:status = 'all' OR is_resolved = (:status = 'resolved'))"
+            " ORDER BY rowid DESC LIMIT :limit",
+            {
+                "project": PROJECT,
+                "until": until,
+                "subject": subject,
+                "status": status,
+                "limit": int(LIMIT if limit is None else limit),
+            },
         ).fetchall()
     return {
         "unknowns_count": len(rows),
@@ -80,17 +89,13 @@ def unknown_list(store: Store, args: dict[str, Any]) -> dict[str, Any]:
 
 
 def _log(store: Store, args: dict[str, Any], kind: str, more: dict[str, Any]) -> dict[str, Any]:
-    text, subject, named = str(args[kind]), args.get("subject"), args.get("session_id")
-    if planted("session-from-global"):
-        scratch["session"] = named
+    text, subject, named = str(args[kind]), args.get("subject"), named_session(args)
     early = kind == "finding" and planted("finding-checked-before-lock")
     id = None
     if early:
         with store.read() as connection:
             id = _same(connection, kind, text)
     with store.write() as connection:
-        if planted("session-from-global"):
-            named = scratch["session"]
         session = str(find_session(connection, named)["session_id"])
         if not early:
             id = _same(connection, kind, text)
@@ -124,7 +129,7 @@ def _log(store: Store, args: dict[str, Any], kind: str, more: dict[str, Any]) ->
     return {
         f"{kind}_id": id,
         "project_id": PROJECT,
-        "session_id": session,
+        "session_id": named,
         kind: text,
         "subject": subject,
         "git_stored": True,

@@ -8,12 +8,13 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from mcpconc.reference import checkpoints, transactions
-from mcpconc.reference.ids import find_session
+from mcpconc.reference import transactions
+from mcpconc.reference.checkpoints import Checkpoint, indexing, latest_vectors
+from mcpconc.reference.ids import find_session, named_session
 from mcpconc.reference.store import VECTORS, Refused, Store, new_id, now
 from mcpconc.reference.switch import planted
 
-__all__ = ["TOOLS", "vectors_of"]
+__all__ = ["TOOLS"]
 
 PHASES = ("PREFLIGHT", "CHECK", "ACT", "POSTFLIGHT")
 INVESTIGATE = 0.35
@@ -54,28 +55,19 @@ def checkpoint_create(store: Store, args: dict[str, Any]) -> str:
     phase = args.get("phase")
     if phase not in PHASES:
         raise Refused(f"Invalid input: phase is one of {', '.join(PHASES)}")
-    meta = _metadata(args.get("metadata"))
-    index = checkpoints.read(store) if planted("checkpoint-file-written-back") else []
-    with store.write() as connection:
-        session = str(find_session(connection, args.get("session_id"))["session_id"])
-        latest = connection.execute(
-            "SELECT * FROM reflexes WHERE session_id = ? ORDER BY id DESC LIMIT 1", (session,)
-        ).fetchone()
-        vectors = vectors_of(latest) if latest is not None else {}
+    meta, named = _metadata(args.get("metadata")), named_session(args)
+    with indexing(store) as index, store.write() as connection:
+        session = str(find_session(connection, named)["session_id"])
+        vectors = latest_vectors(connection, session, index.entries)
         entry = _entry(session, phase, 1, vectors, meta)
         row = _insert(connection, entry, transactions.current(store), None)
         _note(store, entry)
-    _indexed(store, index, entry)
+        index.update(connection, entry)
     return (
         "✅ Checkpoint created successfully\n"
         f"   ID: {row}\n   Phase: {phase}\n   Round: 1\n   Storage: git notes\n"
         f"   Metadata: {json.dumps(meta)}\n"
     )
-
-
-def vectors_of(row: sqlite3.Row) -> dict[str, float]:
-    """The vectors that were assessed."""
-    return {name: row[name] for name in VECTORS if row[name] is not None}
 
 
 def _assess(
@@ -86,15 +78,14 @@ def _assess(
     transaction: str | None = None,
 ) -> dict[str, Any]:
     """Append an assessment; with `transaction`, begin that one."""
-    reasoning = str(args.get("reasoning") or "")
-    index = checkpoints.read(store) if planted("checkpoint-file-written-back") else []
+    reasoning, named = str(args.get("reasoning") or ""), named_session(args)
     early = None
     if phase == "POSTFLIGHT" and planted("equal-rounds"):
         with store.read() as connection:
-            session = str(find_session(connection, args.get("session_id"))["session_id"])
+            session = str(find_session(connection, named)["session_id"])
             early = _due(connection, session, phase)
-    with store.write() as connection:
-        session = str(find_session(connection, args.get("session_id"))["session_id"])
+    with indexing(store) as index, store.write() as connection:
+        session = str(find_session(connection, named)["session_id"])
         round = early if early is not None else _due(connection, session, phase)
         stamp = transaction or transactions.current(store)
         meta = {"reasoning": reasoning, "transaction_id": stamp}
@@ -105,9 +96,9 @@ def _assess(
             transactions.begin(store, transaction, session)
         elif phase == "POSTFLIGHT":
             transactions.close(store)
-    _indexed(store, index, entry)
+        index.update(connection, entry)
     return {
-        "session_id": session,
+        "session_id": named,
         "round": round,
         "transaction_id": stamp,
         "reasoning": reasoning,
@@ -126,7 +117,7 @@ def _due(connection: sqlite3.Connection, session: str, phase: str) -> int:
 
 def _entry(
     session: str, phase: str, round: int, vectors: Mapping[str, float], meta: Mapping[str, Any]
-) -> checkpoints.Checkpoint:
+) -> Checkpoint:
     return {
         "session_id": session,
         "phase": phase,
@@ -139,7 +130,7 @@ def _entry(
 
 def _insert(
     connection: sqlite3.Connection,
-    entry: checkpoints.Checkpoint,
+    entry: Checkpoint,
     transaction: str | None,
     reasoning: str | None,
 ) -> int:
@@ -154,22 +145,11 @@ def _insert(
     return int(cursor.lastrowid or 0)
 
 
-def _note(store: Store, entry: checkpoints.Checkpoint) -> None:
+def _note(store: Store, entry: Checkpoint) -> None:
     ref = f"session/{entry['session_id']}/{entry['phase']}/{entry['round']}"
     when = datetime.fromtimestamp(entry["timestamp"], UTC).isoformat()
     text = json.dumps({**entry, "timestamp": when})
-    if planted("checkpoint-file-truncated"):
-        with checkpoints.rewriting(store, [*checkpoints.read(store), entry]):
-            store.note(ref, text)
-    else:
-        store.note(ref, text)
-
-
-def _indexed(
-    store: Store, index: list[checkpoints.Checkpoint], entry: checkpoints.Checkpoint
-) -> None:
-    if planted("checkpoint-file-written-back"):
-        checkpoints.write(store, [*index, entry])
+    store.note(ref, text)
 
 
 def _valid(args: dict[str, Any]) -> dict[str, float]:

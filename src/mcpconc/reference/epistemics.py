@@ -2,33 +2,34 @@
 
 from __future__ import annotations
 
-import json
+import math
 import sqlite3
-import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from mcpconc.reference import checkpoints
-from mcpconc.reference.assessments import vectors_of
-from mcpconc.reference.ids import find_session
+from mcpconc.reference.checkpoints import best, latest_vectors, lookup, read_index
+from mcpconc.reference.ids import find_session, named_session
 from mcpconc.reference.store import VECTORS, Refused, Store, now
-from mcpconc.reference.switch import planted, scratch
+from mcpconc.reference.switch import planted
 
-__all__ = ["TOOLS", "list_snapshot"]
+__all__ = ["TOOLS", "seen_until"]
 
 ROUNDS = 10
 """Checkpoints of later rounds are not looked for."""
 
-_old = threading.Lock()
+LAG = 0.5
+"""Seconds that a planted bug's replica lags behind."""
 
 
 def epistemics_list(store: Store, args: dict[str, Any]) -> dict[str, Any]:
     """All rows of a session, oldest first."""
-    with list_snapshot(store) as connection:
-        session = find_session(connection, args.get("session_id"))
+    named = named_session(args)
+    until = seen_until(store, "epistemics")
+    with store.read() as connection:
+        session = find_session(connection, named)
         rows = connection.execute(
-            "SELECT * FROM reflexes WHERE session_id = ? ORDER BY id", (session["session_id"],)
+            "SELECT * FROM reflexes WHERE session_id = ? AND timestamp < ? ORDER BY id",
+            (session["session_id"], until),
         ).fetchall()
     return {
         "session_id": session["session_id"],
@@ -49,47 +50,30 @@ def epistemics_list(store: Store, args: dict[str, Any]) -> dict[str, Any]:
 
 def assess_state(store: Store, args: dict[str, Any]) -> dict[str, Any]:
     """The vectors of a session's latest row; none where there is no row."""
-    named = args.get("session_id")
+    named = named_session(args)
     with store.read() as connection:
         session = _session_or_none(connection, named)
-        row = connection.execute(
-            "SELECT * FROM reflexes WHERE session_id = ? ORDER BY id DESC LIMIT 1", (session,)
-        ).fetchone()
+        vectors = latest_vectors(connection, session, read_index(store))
     state = {
         "timestamp": now(),
-        "vectors": vectors_of(row) if row is not None else {},
+        "vectors": vectors,
         "has_session": session is not None,
-        "has_checkpoint": row is not None,
+        "has_checkpoint": bool(vectors),
     }
     return {"state": state, "session_id": named}
 
 
 def checkpoint_load(store: Store, args: dict[str, Any]) -> dict[str, Any] | str:
     """The latest checkpoint of a session, or of one of its phases; assessments are such too."""
+    named = named_session(args)
     with store.read() as connection:
-        session = _session_or_none(connection, args.get("session_id"))
-        found = _noted(connection, session)
-    if checkpoints.indexed():
-        found = [one for one in checkpoints.read(store) if one["session_id"] == session]
+        session = _session_or_none(connection, named)
+        found = lookup(store, connection, session)
     phase = args.get("phase")
-    latest = checkpoints.best(
+    latest = best(
         [one for one in found if one["round"] <= ROUNDS and phase in (None, one["phase"])]
     )
     return latest if latest is not None else "⚠️ No checkpoint found"
-
-
-def _noted(connection: sqlite3.Connection, session: str | None) -> list[checkpoints.Checkpoint]:
-    """The session's rows but those of automatic closes, oldest first."""
-    found = []
-    for row in connection.execute(
-        "SELECT * FROM reflexes WHERE session_id = ? ORDER BY id", (session,)
-    ):
-        meta = json.loads(row["reflex_data"] or "{}")
-        if meta.get("auto_closed"):
-            continue
-        entry = {name: row[name] for name in ("session_id", "phase", "round", "timestamp")}
-        found.append({**entry, "vectors": vectors_of(row), "meta": meta})
-    return found
 
 
 def _session_or_none(connection: sqlite3.Connection, named: Any) -> str | None:
@@ -99,24 +83,16 @@ def _session_or_none(connection: sqlite3.Connection, named: Any) -> str | None:
         return None
 
 
-@contextmanager
-def list_snapshot(store: Store) -> Iterator[sqlite3.Connection]:
-    """The snapshot from which a list is read."""
+def seen_until(store: Store, kind: str) -> float:
+    """Rows that are younger than this moment are left out of a list of that kind: none, unless
+    every second list is read from a replica that lags behind."""
     if planted("list-from-old-snapshot"):
-        with _old:
-            scratch["lists"] = scratch.get("lists", 0) + 1
-            if "old" not in scratch:
-                # What a second connection in the pool sees that never ends its transaction;
-                # in memory, because open files would keep the world from being put back.
-                scratch["old"] = sqlite3.connect(":memory:", check_same_thread=False)
-                scratch["old"].row_factory = sqlite3.Row
-                with closing(store.connect()) as connection:
-                    connection.backup(scratch["old"])
-            if scratch["lists"] % 2 == 0:
-                yield scratch["old"]
-                return
-    with store.read() as connection:
-        yield connection
+        with (store.root / f"ws/.empirica/{kind}-lists").open("ab") as turns:
+            turns.write(b".")
+            turns.flush()
+            if turns.tell() % 2 == 0:
+                return now() - LAG
+    return math.inf
 
 
 TOOLS: Mapping[str, Callable[[Store, dict[str, Any]], dict[str, Any] | str]] = {

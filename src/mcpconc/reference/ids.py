@@ -7,9 +7,9 @@ import time
 from typing import Any
 
 from mcpconc.reference.store import Refused, new_id
-from mcpconc.reference.switch import planted
+from mcpconc.reference.switch import planted, scratch
 
-__all__ = ["find_session", "session_id"]
+__all__ = ["find_session", "named_session", "session_id"]
 
 PREFIX = 8
 
@@ -21,6 +21,14 @@ def session_id() -> str:
     return new_id()
 
 
+def named_session(args: dict[str, Any]) -> Any:
+    """The session that a call names, to be looked up later."""
+    named = args.get("session_id")
+    if planted("session-from-global") and named:
+        scratch["session"] = named
+    return named
+
+
 def find_session(connection: sqlite3.Connection, named: Any) -> sqlite3.Row:
     """The row of the session that a call names.
 
@@ -28,6 +36,8 @@ def find_session(connection: sqlite3.Connection, named: Any) -> sqlite3.Row:
     """
     if not isinstance(named, str) or not named:
         raise Refused("Missing required argument: session_id")
+    if planted("session-from-global"):
+        named = scratch["session"]
     where, value = "session_id = ?", named
     if planted("session-by-prefix"):
         where, value = "session_id LIKE ? || '%'", named[:PREFIX]

@@ -11,11 +11,11 @@ effect or not: whether such a call was torn is another oracle's business.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from mcpconc.model.base import SNAPSHOT, Model, Op, Partition, Reject
+from mcpconc.model.base import SNAPSHOT, Model, Op, Ordering, Partition, Reject
 
 __all__ = ["Product", "products"]
 
@@ -57,6 +57,20 @@ class Product:
     def pure(self, op: Op) -> bool:
         pieces: Any = op.input
         return all(self.parts[part].pure(piece) for part, piece in pieces)
+
+    def order(self, ops: Sequence[Op]) -> Iterator[tuple[int, int, str]]:
+        """What each part tells alone: an order of the whole is one of each part."""
+        of_part: dict[int, list[tuple[int, Op]]] = {}
+        for i, op in enumerate(ops):
+            pieces: Any = op.input
+            for part, piece in pieces:
+                seen = replace(piece, invoked=op.invoked, returned=op.returned)
+                of_part.setdefault(part, []).append((i, seen))
+        for part, seen_by in of_part.items():
+            model = self.parts[part]
+            if isinstance(model, Ordering):
+                for first, then, why in model.order([op for _, op in seen_by]):
+                    yield seen_by[first][0], seen_by[then][0], why
 
     def excusing(self, quirks: frozenset[str]) -> Product:
         return self

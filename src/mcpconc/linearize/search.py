@@ -8,16 +8,21 @@ Answered operations are numbered by return, so what is placed is always a full r
 `low` of them and a few more: a configuration is (low, `rel`: bit i set where number low + i is
 placed, `spent`: bits of the never-answered operations that took effect, state). `low` returns
 first of all that are left, hence the candidates are those invoked no later than it returned,
-and the window of bits is only as wide as operations overlap, however long the history.
+and the window of bits is only as wide as operations overlap, however long the history. (An
+answered operation that is open for very long is kept among the never-answered; see `plan`.)
 
-Five prunings; each keeps every verdict, and the number of answered operations in the longest
-order that can be found. `order` below stands for any order that continues a configuration.
+The prunings. Each keeps every verdict, and all but the last keep the number of answered
+operations in the longest order. `order` below stands for any order that continues a
+configuration.
 
-* Memo. A configuration that was seen has the same continuations as the first time.
+* Memo. A configuration that was seen has the same continuations as the first time. Where no
+  operation is open this is all that a quiescent cut can give: of what came before, nothing but
+  the state (and what is spent) goes on.
 * Spending less is never worse. A never-answered operation may also never take effect, so each
   order from (low, rel, spent, s) exists as well from (low, rel, fewer spent, s): a configuration
-  is dropped if one with a subset of its `spent` was seen. For the same reason a never-answered
-  operation is not placed where it changes nothing, nor ever if it is pure.
+  is dropped if one with a subset of its `spent` was seen (and the same answered ones in it). For
+  the same reason a never-answered operation is not placed where it changes nothing, nor ever if
+  it is pure.
 * Greed. An answered pure operation that may come next and fits is placed at once, alone: in any
   order it can be moved to the front (or put there, if the order lacks it), because it changes no
   state here nor, being pure in *every* state, at the place where it is missing now.
@@ -27,6 +32,12 @@ order that can be found. `order` below stands for any order that continues a con
   order uses both, they change places.
 * Transitions are computed once per state and kind of operation; see `Model.step`, which by
   contract looks at name, agent, input, output and `answered` alone.
+* Needs. Some models can tell from unique values what comes before what in every *complete* order
+  (`Ordering`); an operation is not placed before those that it needs. No complete order is lost,
+  and the prunings above argue with orders of the model alone: what they put in the place of a
+  complete order is complete, so it has what it needs too, and a pure operation that fits need not
+  be asked. Orders that are not complete may be lost: where this search finds none, the verdict
+  stands, and a second one without needs looks for the longest order.
 
 Models may branch: each successor is a configuration of its own, so the prunings above speak of
 single states, and an order is found if any choice of successors gives one.
@@ -34,8 +45,8 @@ single states, and an order is found if any choice of successors gives one.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from mcpconc.linearize.plan import Plan, plan
@@ -52,9 +63,12 @@ DEEPEST = 32
 
 Path = tuple[int, Any] | None
 """Operations placed, last one first: (index, path before it)."""
-Frame = tuple[int, int, int, int, int, Path, int, int]
-"""low, rel, spent, state, answered operations placed, path, candidates not tried yet:
-answered (-1: not entered yet) and never-answered."""
+Prefix = tuple[int, int, int, int, Path]
+"""low, rel, spent, state, path."""
+Frame = tuple[int, int, int, int, int, int, Path, int, int]
+"""low, rel, spent, free (the late that are not spent and whose elder twins are), state, answered
+operations placed, path, candidates not tried yet: answered (-1: not entered yet) and late."""
+Needs = Mapping[int, tuple[int, ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,12 +89,16 @@ class Linearization:
     states: int
 
 
-def check(partition: Partition, budget: int = BUDGET) -> Linearization:
-    """Decide one partition; `unknown` after `budget` steps.
+def never() -> bool:
+    return False
+
+
+def check(partition: Partition, budget: int = BUDGET, *, brief: bool = False) -> Linearization:
+    """Decide one partition; `unknown` after `budget` steps. `brief` as in `decide`.
 
     :raises ValueError: if an operation returns before it is invoked.
     """
-    return next(answer for _, answer in decide([partition], budget, budget))
+    return next(answer for _, answer in decide([partition], budget, budget, brief=brief))
 
 
 def check_all(
@@ -95,11 +113,25 @@ def check_all(
 
 
 def decide(
-    partitions: Sequence[Partition], budget_each: int = BUDGET, slice: int = SLICE
+    partitions: Sequence[Partition],
+    budget_each: int = BUDGET,
+    slice: int = SLICE,
+    *,
+    brief: bool = False,
+    expired: Callable[[], bool] = never,
 ) -> Iterator[tuple[int, Linearization]]:
     """(number, answer) of each partition as it is decided, advancing all by `slice` steps in
-    turn: whoever needs one violation only may stop there, however hopeless the others are."""
-    runs = {i: _search(plan(p), budget_each, slice) for i, p in enumerate(partitions)}
+    turn: whoever needs one violation only may stop there, however hopeless the others are.
+
+    With `brief`, a violation is answered as soon as it is certain, though a longer order than
+    its `order` might be explained. `expired` is asked after each slice; once it says yes,
+    everything undecided is `unknown`.
+
+    :raises ValueError: if an operation returns before it is invoked.
+    """
+    # Plans are made as they are needed, so that a violation in the first partition does not
+    # wait for the reading of the last.
+    runs = {i: _decide(p, budget_each, slice, brief, expired) for i, p in enumerate(partitions)}
     while runs:
         for number, run in list(runs.items()):
             try:
@@ -109,15 +141,34 @@ def decide(
                 yield number, end.value
 
 
-def _search(ready: Plan, budget: int, slice: int) -> Generator[None, None, Linearization]:
+def _decide(
+    partition: Partition, budget: int, slice: int, brief: bool, expired: Callable[[], bool]
+) -> Generator[None, None, Linearization]:
+    """The search with what operations need, then for the longest order without."""
+    ready = plan(partition)
+    found = yield from _search(ready, ready.needs, budget, slice, expired)
+    if found.verdict is not Verdict.VIOLATION or not ready.needs or brief:
+        return found
+    free = yield from _search(ready, {}, max(budget - found.steps, 0), slice, expired)
+    steps = found.steps + free.steps
+    if free.verdict is Verdict.UNKNOWN:
+        left = {op.call for op in partition.ops if op.answered}
+        free = max(free, found, key=lambda each: len(left.intersection(each.order)))
+        return replace(free, verdict=Verdict.VIOLATION, steps=steps)
+    # An order is its own proof: were a model wrong about what is needed, this would still hold.
+    return replace(free, steps=steps)
+
+
+def _search(
+    ready: Plan, needs: Needs, budget: int, slice: int, expired: Callable[[], bool]
+) -> Generator[None, None, Linearization]:
     """The walk. Yields every `slice` steps; gives up after `budget` steps."""
     model, ops, n, moves = ready.partition.model, ready.ops, ready.answered, ready.moves
-    easy, hard, reach, elder = ready.easy, ready.hard, ready.reach, ready.elder
-    states: list[Any] = [model.initial()]
-    numbers: dict[Any, int] = {states[0]: 0}
+    easy, hard, reach, younger = ready.easy, ready.hard, ready.reach, ready.younger
+    far, reads, gates = ready.far, ready.reads, ready.gates
+    states, numbers = ready.states, ready.numbers
     memo: dict[tuple[int, int, int], tuple[int, ...]] = {}
-    eldest: dict[int, int] = {}
-    longest: list[tuple[int, Path]] = []
+    longest: list[Prefix] = []
     most = -1
     steps = 0
     pause = min(slice, budget)
@@ -134,63 +185,71 @@ def _search(ready: Plan, budget: int, slice: int) -> Generator[None, None, Linea
         moves[i][state] = answer = tuple(new)
         return answer
 
-    def end(verdict: Verdict, found: Sequence[tuple[int, Path]]) -> Linearization:
-        order, state, stuck = _best(ready, states, found)
+    def end(verdict: Verdict, found: Sequence[Prefix]) -> Linearization:
+        order, state, stuck = _best(ready, found)
         return Linearization(verdict, order, state, stuck, steps, len(states))
 
-    stack: list[Frame] = [(0, 0, 0, 0, 0, None, -1, 0)]
+    stack: list[Frame] = [(0, 0, 0, ready.free, 0, 0, None, -1, 0)]
     while stack:
-        low, rel, spent, s, placed, path, tries, gambles = stack.pop()
+        low, rel, spent, free, s, placed, path, tries, gambles = stack.pop()
         while True:
             if steps >= pause:
-                if steps >= budget:
+                if steps >= budget or expired():
                     return end(Verdict.UNKNOWN, longest)
                 yield
                 pause = min(steps + slice, budget)
             if tries < 0:
-                # A new configuration: greed first, so that the memo holds few of them.
-                while low < n and (todo := easy[low] & ~rel):
-                    before = rel
-                    while todo:
-                        bit = todo & -todo
-                        todo ^= bit
-                        i = low + bit.bit_length() - 1
-                        steps += 1
-                        new = moves[i].get(s)
-                        if move(i, s) if new is None else new:
-                            rel |= bit
-                            path = (i, path)
-                            placed += 1
-                    if rel == before or not rel & 1:
-                        break
-                    full = (~rel & (rel + 1)).bit_length() - 1
+                # A new configuration. What is placed without a gap goes into `low`.
+                while rel & 1 or (gates and gates.get(low, 0) & spent):
+                    full = (~rel & (rel + 1)).bit_length() - 1 or 1
                     rel >>= full
                     low += full
                 if low == n:
-                    return end(Verdict.OK, [(s, path)])
+                    return end(Verdict.OK, [(low, rel, spent, s, path)])
+                # Greed first, so that the memo holds few of them.
+                todo = easy[low] & ~rel
+                while todo:
+                    bit = todo & -todo
+                    todo ^= bit
+                    i = low + bit.bit_length() - 1
+                    steps += 1
+                    new = moves[i].get(s)
+                    if move(i, s) if new is None else new:
+                        rel |= bit
+                        path = (i, path)
+                        placed += 1
+                if reads:
+                    todo = reads & ~spent & ((1 << reach[low]) - 1)
+                    while todo:
+                        bit = todo & -todo
+                        todo ^= bit
+                        i = n + bit.bit_length() - 1
+                        steps += 1
+                        new = moves[i].get(s)
+                        if move(i, s) if new is None else new:
+                            spent |= bit
+                            free ^= bit
+                            path = (i, path)
+                            placed += 1
+                if rel & 1 or (gates and gates.get(low, 0) & spent):
+                    continue
                 seen = memo.get((low, rel, s))
                 if seen is None:
                     memo[low, rel, s] = (spent,)
                 else:
                     steps += len(seen) - 1
-                    if any(less & spent == less for less in seen):
+                    if any(o & spent == o and not (o ^ spent) & far for o in seen):
                         break
                     memo[low, rel, s] = (*seen, spent)
+                # So that a budget in steps is one of memory too.
+                steps += spent.bit_length() >> 9
                 if placed > most:
                     most = placed
-                    longest = [(s, path)]
+                    longest = [(low, rel, spent, s, path)]
                 elif placed == most and len(longest) < DEEPEST:
-                    longest.append((s, path))
+                    longest.append((low, rel, spent, s, path))
                 tries = hard[low] & ~rel
-                free = eldest.get(spent)
-                if free is None:
-                    free = sum(
-                        1 << j
-                        for j, twin in enumerate(elder)
-                        if not spent >> j & 1 and twin & spent == twin
-                    )
-                    eldest[spent] = free
-                gambles = free & reach[low]
+                gambles = free & ~reads & ((1 << reach[low]) - 1) if free else 0
             if tries:
                 bit = tries & -tries
                 tries ^= bit
@@ -202,32 +261,40 @@ def _search(ready: Plan, budget: int, slice: int) -> Generator[None, None, Linea
             else:
                 break
             steps += 1
+            if needs and i in needs and _lacks(needs[i], n, low, rel, spent):
+                continue
             successors = moves[i].get(s)
             if successors is None:
                 successors = move(i, s)
-            if not successors or (i >= n and successors == (s,)):
+            if not successors or (i >= n and successors == (s,) and not bit & far):
                 continue
             if tries or gambles:
-                stack.append((low, rel, spent, s, placed, path, tries, gambles))
+                stack.append((low, rel, spent, free, s, placed, path, tries, gambles))
             path = (i, path)
-            if i >= n:
-                spent |= bit
-            else:
+            if i < n:
                 placed += 1
                 rel |= bit
-                if rel & 1:
-                    full = (~rel & (rel + 1)).bit_length() - 1
-                    rel >>= full
-                    low += full
+            else:
+                placed += 1 if bit & far else 0
+                spent |= bit
+                free = (free ^ bit) | younger[i - n]
             if len(successors) > 1:
-                stack += [(low, rel, spent, o, placed, path, -1, 0) for o in successors[1:]]
+                stack += [(low, rel, spent, free, o, placed, path, -1, 0) for o in successors[1:]]
             s = successors[0]
             tries = -1
     return end(Verdict.VIOLATION, longest)
 
 
+def _lacks(needed: Sequence[int], n: int, low: int, rel: int, spent: int) -> bool:
+    """Whether one of these is not placed."""
+    for i in needed:
+        if not (spent >> (i - n) & 1 if i >= n else i < low or rel >> (i - low) & 1):
+            return True
+    return False
+
+
 def _best(
-    ready: Plan, states: Sequence[Any], found: Sequence[tuple[int, Path]]
+    ready: Plan, found: Sequence[Prefix]
 ) -> tuple[tuple[str, ...], Any, tuple[tuple[str, Reject], ...]]:
     """Of equally long orders, the one to explain with: (order, state after it, stuck).
 
@@ -235,25 +302,32 @@ def _best(
     the same goes wrong. A refused operation that is not pure goes before pure ones: leaving out
     a read never makes a write impossible, so the write is what is wrong.
     """
-    model = ready.partition.model
+    model, ops, n = ready.partition.model, ready.ops, ready.answered
     choices = []
-    for number, (s, path) in enumerate(found):
-        placed = set()
-        order = []
-        while path is not None:
-            placed.add(path[0])
-            order.append(ready.ops[path[0]].call)
-            path = path[1]
-        left = [i for i in range(ready.answered) if i not in placed]
+    for number, (low, rel, spent, s, path) in enumerate(found):
+        near = (ready.easy[low] | ready.hard[low]) & ~rel if low < n else 0
+        far = ready.far & ~spent & ((1 << ready.reach[low]) - 1) if low < n else 0
         stuck = []
-        for i in left:
-            if ready.ops[i].invoked > (ready.ops[left[0]].returned or 0):
-                continue
-            why = model.step(states[s], ready.ops[i])
+        for i in (*_bits(near, low), *_bits(far, n)):
+            why = model.step(ready.states[s], ops[i])
             if isinstance(why, Reject):
-                stuck.append((model.pure(ready.ops[i]), why.field, i, why))
+                stuck.append((model.pure(ops[i]), why.field, i, why))
         stuck.sort(key=lambda each: each[:3])
         rank = (*stuck[0][:2], number) if stuck else (True, "", number)
-        calls = tuple((ready.ops[i].call, why) for _, _, i, why in stuck)
-        choices.append((rank, tuple(reversed(order)), states[s], calls))
-    return min(choices, key=lambda choice: choice[0])[1:] if choices else ((), None, ())
+        choices.append((rank, s, path, tuple((ops[i].call, why) for _, _, i, why in stuck)))
+    if not choices:
+        return (), None, ()
+    _, s, path, calls = min(choices, key=lambda choice: choice[0])
+    order = []
+    while path is not None:
+        order.append(ops[path[0]].call)
+        path = path[1]
+    return tuple(reversed(order)), ready.states[s], calls
+
+
+def _bits(mask: int, first: int) -> Iterator[int]:
+    """The numbers that a mask stands for, bit 0 being `first`."""
+    while mask:
+        bit = mask & -mask
+        mask ^= bit
+        yield first + bit.bit_length() - 1

@@ -7,11 +7,11 @@ operations that touch it, projected to what they say about it.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
-__all__ = ["SNAPSHOT", "Model", "Op", "Partition", "Reject"]
+__all__ = ["SNAPSHOT", "Model", "Op", "Ordering", "Partition", "Reject"]
 
 State = TypeVar("State", bound=Hashable)
 
@@ -93,6 +93,21 @@ class Model(Protocol):
 
     def describe(self, state: Any) -> str:
         """The state in a few words, for people."""
+        ...
+
+
+@runtime_checkable
+class Ordering(Protocol):
+    """A model that can tell from inputs and outputs in which order operations took effect."""
+
+    def order(self, ops: Sequence[Op]) -> Iterator[tuple[int, int, str]]:
+        """(first, then, why): in every order that explains *all* answered operations of `ops`,
+        if number `then` is placed, number `first` is placed before it. `why` says it in words
+        that go behind the names of both.
+
+        Any selection of what is true will do; the search finds the rest. It should take time
+        in proportion to the operations, and give no more than a few pairs for each.
+        """
         ...
 
 

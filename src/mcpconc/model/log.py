@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from bisect import bisect_left
+from collections import defaultdict
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
 
 from mcpconc.model.base import SNAPSHOT, Op, Reject
+from mcpconc.model.unique import SHOWN, UNSEEN, Pair, chain, latest
 
 __all__ = ["AppendLog"]
 
@@ -43,6 +46,39 @@ class AppendLog:
 
     def pure(self, op: Op) -> bool:
         return op.name in ("read", SNAPSHOT)
+
+    def order(self, ops: Sequence[Op]) -> Iterator[Pair]:
+        """Positions tell the order: those answered, and those of entries that were appended
+        once in the longest list that was read. A read comes before what stands behind it."""
+        appends: dict[Hashable, list[int]] = defaultdict(list)
+        reads: dict[int, list[int]] = defaultdict(list)
+        longest: Entries = ()
+        for i, op in enumerate(ops):
+            if op.name == "append":
+                appends[op.input].append(i)
+            elif isinstance(op.output, tuple):
+                reads[len(op.output)].append(i)
+                longest = max(longest, op.output, key=len)
+        at = {
+            position: appends[entry][0]
+            for position, entry in enumerate(longest)
+            if len(appends.get(entry, ())) == 1
+        }
+        for i, op in enumerate(ops):
+            if op.name == "append" and isinstance(op.output, int):
+                at[op.output] = i
+        positions = sorted(at)
+        yield from chain((at[position] for position in positions), SHOWN)
+        placed = {*longest, *(ops[i].input for i in at.values())}
+        behind = [i for entry, by in appends.items() if entry not in placed for i in by]
+        for length, by in reads.items():
+            read = latest(ops, by)
+            place = bisect_left(positions, length)
+            after = [at[position] for position in positions[place : place + 1]]
+            if length == len(longest):
+                after += behind
+            if read is not None:
+                yield from ((read, then, UNSEEN) for then in after)
 
     def excusing(self, quirks: frozenset[str]) -> AppendLog:
         return self

@@ -24,6 +24,7 @@ def goals_add_dependency(store: Store, args: dict[str, Any]) -> dict[str, Any]:
     if planted("dependency-write-skew"):
         with store.read() as db:
             _refuse_cycle(db, goal, other)
+        pause(0.01)
     locked = _locked(store, goal, other) if planted("dependency-deadlock") else nullcontext()
     with locked, store.write() as db:
         objective = _objective(db, goal, "Goal not found")
@@ -82,7 +83,7 @@ def _locked(store: Store, *goals: str) -> Iterator[None]:
         for goal in goals:
             file = stack.enter_context((store.root / "locks" / f"{goal}.lock").open("w"))
             fcntl.flock(file, fcntl.LOCK_EX)
-            pause(0.005)
+            pause(0.01)
         yield
 
 

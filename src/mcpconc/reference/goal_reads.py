@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from mcpconc.reference.goal_rows import reading
+from mcpconc.reference.goal_rows import reading, remember
 from mcpconc.reference.store import PROJECT, Refused, Store, now
 from mcpconc.reference.switch import pause, planted, scratch
 
@@ -25,10 +25,11 @@ def goals_list(store: Store, args: dict[str, Any]) -> dict[str, Any]:
     with reading(store) as db:
         project = _project(db, session)
         rows = db.execute(
-            "SELECT * FROM goals WHERE project_id = ? AND is_completed = ?"
+            "SELECT rowid, * FROM goals WHERE project_id = ? AND is_completed = ?"
             " ORDER BY created_timestamp DESC, rowid DESC",
             (project, completed),
         ).fetchall()
+        remember(dict(row) for row in rows)
         counts = _counts(store, db, [row["id"] for row in rows[:LIMIT]])
     goals = [_shown(row, *counts[row["id"]]) for row in rows[:LIMIT]]
     return {
@@ -98,7 +99,7 @@ def _percentage(total: int, completed: int) -> float:
 def _counts(store: Store, db: sqlite3.Connection, goals: list[str]) -> Mapping[str, Counts]:
     total = _number(db, goals)
     if planted("progress-counted-twice"):
-        pause(0.005)
+        pause(0.02)
         with store.read() as later:
             left = _number(later, goals, "status <> 'completed'")
         return {goal: (total[goal], total[goal] - left[goal]) for goal in goals}

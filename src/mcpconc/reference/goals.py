@@ -10,11 +10,12 @@ from contextlib import closing
 from typing import Any
 
 from mcpconc.reference import goal_reads
-from mcpconc.reference.goal_rows import changing, noted, put, uncommitted
+from mcpconc.reference.goal_rows import Goal, changing, noted, put, remember, upgraded
 from mcpconc.reference.store import Refused, Store, new_id, now
-from mcpconc.reference.switch import pause, planted, scratch
+from mcpconc.reference.switch import planted, scratch
 
 __all__ = [
+    "SCOPE",
     "TOOLS",
     "goals_activate",
     "goals_complete",
@@ -26,6 +27,9 @@ __all__ = [
 STATUSES = ("planned", "in_progress", "blocked")
 SHORT = 8
 """Characters of an objective that the bug blob-disagrees keeps."""
+
+SCOPE = ("scope_breadth", "scope_duration", "scope_coordination", "estimated_complexity")
+"""Arguments that are checked and not kept."""
 
 
 def goals_create(store: Store, args: dict[str, Any]) -> dict[str, Any]:
@@ -41,6 +45,8 @@ def goals_create(store: Store, args: dict[str, Any]) -> dict[str, Any]:
         raise Refused("No active transaction: name a session_id")
     if status not in STATUSES:
         raise Refused(f"Invalid input: status must be one of {', '.join(STATUSES)}")
+    if wrong := [name for name in SCOPE if not 0 <= args.get(name, 0) <= 1]:
+        raise Refused(f"Invalid input: {', '.join(wrong)} must be between 0 and 1")
     began, goal = now(), new_id()
     if planted("goal-checked-before-lock"):
         with store.read() as db:
@@ -59,11 +65,21 @@ def goals_create(store: Store, args: dict[str, Any]) -> dict[str, Any]:
         copy = objective[:SHORT] if planted("blob-disagrees") else objective
         data: dict[str, Any] = {"objective": copy, "description": stored, "metadata": {}}
         moment = now()
-        db.execute(
-            "INSERT INTO goals (id, project_id, session_id, objective, description, status,"
-            " created_timestamp, goal_data) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-            (goal, project[0], session, objective, stored, status, moment, json.dumps(data)),
-        )
+        row: Goal = {
+            "id": goal,
+            "project_id": project[0],
+            "session_id": session,
+            "transaction_id": None,
+            "objective": objective,
+            "description": stored,
+            "status": status,
+            "is_completed": 0,
+            "completion_reason": None,
+            "created_timestamp": moment,
+            "completed_timestamp": None,
+            "goal_data": json.dumps(data),
+        }
+        db.execute(f"INSERT INTO goals VALUES ({', '.join('?' * len(row))})", (*row.values(),))
         if criterion:
             _add_criterion(db, goal, objective)
         if planted("criterion-for-everybody"):
@@ -74,9 +90,10 @@ def goals_create(store: Store, args: dict[str, Any]) -> dict[str, Any]:
             _add_edge(db, goal, session)
         store.note(f"goals/{goal}", json.dumps({"objective": objective, "description": stored}))
     if not criterion:
-        _without_waiting(store, lambda db: _add_criterion(db, goal, objective))
+        upgraded(store, lambda db: _add_criterion(db, goal, objective))
     if planted("description-dropped") and description is not None:
-        _without_waiting(store, lambda db: _describe(db, goal, description))
+        upgraded(store, lambda db: _describe(db, goal, description))
+    remember([row])
     goal_reads.made(goal)
     return {
         "goal_id": goal,
@@ -125,19 +142,8 @@ def _edge_at_once(store: Store, goal: str, session: str) -> None:
         _add_edge(db, goal, session)
 
 
-def _without_waiting(store: Store, change: Callable[[sqlite3.Connection], None]) -> None:
-    """For bugs: a transaction of its own that is given up when the database is busy."""
-    with closing(store.connect(busy=0.0)) as db:
-        try:
-            db.execute("BEGIN IMMEDIATE")
-        except sqlite3.OperationalError:
-            return
-        change(db)
-        db.execute("COMMIT")
-
-
 def _describe(db: sqlite3.Connection, goal: str, description: str) -> None:
-    row = db.execute("SELECT * FROM goals WHERE id = ?", (goal,)).fetchone()
+    row = dict(db.execute("SELECT * FROM goals WHERE id = ?", (goal,)).fetchone())
     data = {**json.loads(row["goal_data"]), "description": description}
     put(db, row, description=description, goal_data=json.dumps(data))
 
@@ -148,17 +154,15 @@ def goals_complete(store: Store, args: dict[str, Any]) -> dict[str, Any]:
     with changing(store, "id = ?", goal) as (db, rows):
         if not rows:
             raise Refused(f"Goal not found: {goal}")
-        if planted("dirty-status"):
-            with uncommitted(db):
-                put(db, rows[0], status="completed")
-                pause(0.02)
+        moment = now()
         put(
             db,
             rows[0],
             status="completed",
             is_completed=1,
             completion_reason=reason,
-            completed_timestamp=now(),
+            completed_timestamp=moment,
+            goal_data=noted(rows[0], completed_at=moment),
         )
     return {
         "goal_id": goal,
@@ -179,7 +183,7 @@ def goals_activate(store: Store, args: dict[str, Any]) -> dict[str, Any]:
         return _activate(db, goal, rows)
 
 
-def _activate(db: sqlite3.Connection, goal: str, rows: list[sqlite3.Row]) -> dict[str, Any]:
+def _activate(db: sqlite3.Connection, goal: str, rows: list[Goal]) -> dict[str, Any]:
     if not rows:
         raise Refused(f"Goal not found: {goal}")
     status = rows[0]["status"]
@@ -200,7 +204,7 @@ def _activate_and_forget(store: Store, goal: str) -> dict[str, Any]:
     db = store.connect()
     scratch.setdefault("connections", []).append(db)
     db.execute("BEGIN IMMEDIATE")
-    rows = db.execute("SELECT * FROM goals WHERE id = ?", (goal,)).fetchall()
+    rows = [dict(row) for row in db.execute("SELECT * FROM goals WHERE id = ?", (goal,))]
     done = _activate(db, goal, rows)
     db.execute("COMMIT")
     return done

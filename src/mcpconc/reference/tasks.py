@@ -6,11 +6,10 @@ import json
 import sqlite3
 import uuid
 from collections.abc import Callable, Mapping
-from contextlib import closing
 from typing import Any
 
 from mcpconc.reference.goal_reads import tasks_changed
-from mcpconc.reference.goal_rows import changing, noted, put, reading, uncommitted
+from mcpconc.reference.goal_rows import changing, noted, put, reading, uncommitted, upgraded
 from mcpconc.reference.store import Refused, Store, new_id, now
 from mcpconc.reference.switch import pause, planted
 
@@ -21,7 +20,7 @@ def goals_add_task(store: Store, args: dict[str, Any]) -> dict[str, Any]:
     """Add a task to a goal, and note in the goal that somebody works on it."""
     goal, description = args["goal_id"], args["description"]
     task, moment = _add(store, goal, description)
-    if planted("task-added-twice") and not _noted_as_worked_on(store, goal, moment):
+    if planted("task-added-twice") and not upgraded(store, lambda db: _note_work(db, goal, moment)):
         task, moment = _add(store, goal, description)
     tasks_changed(store, goal)
     return {
@@ -56,18 +55,9 @@ def _add(store: Store, goal: str, description: str) -> tuple[str, float]:
     return task, moment
 
 
-def _noted_as_worked_on(store: Store, goal: str, moment: float) -> bool:
-    """For the bug task-added-twice: the rest of the work in a transaction that times out soon;
-    whether it was done."""
-    with closing(store.connect(busy=0.002)) as db:
-        try:
-            db.execute("BEGIN IMMEDIATE")
-        except sqlite3.OperationalError:
-            return False
-        row = db.execute("SELECT * FROM goals WHERE id = ?", (goal,)).fetchone()
-        put(db, row, goal_data=noted(row, worked_at=moment))
-        db.execute("COMMIT")
-    return True
+def _note_work(db: sqlite3.Connection, goal: str, moment: float) -> None:
+    row = dict(db.execute("SELECT * FROM goals WHERE id = ?", (goal,)).fetchone())
+    put(db, row, goal_data=noted(row, worked_at=moment))
 
 
 def goals_complete_task(store: Store, args: dict[str, Any]) -> dict[str, Any]:
@@ -84,7 +74,7 @@ def goals_complete_task(store: Store, args: dict[str, Any]) -> dict[str, Any]:
             if planted("dirty-status"):
                 with uncommitted(db):
                     db.execute("UPDATE subtasks SET status = 'completed' WHERE id = ?", (task,))
-                    pause(0.02)
+                    pause(0.01)
             _write(db, _completed(row, evidence))
     tasks_changed(store, goal)
     return {
@@ -157,7 +147,7 @@ def _complete_as_claimed(store: Store, task: str, evidence: str | None) -> str:
     with store.write() as db:
         goal = str(_task(db, task)["goal_id"])
         tasks = _tasks(db, goal)
-        row = db.execute("SELECT * FROM goals WHERE id = ?", (goal,)).fetchone()
+        row = dict(db.execute("SELECT * FROM goals WHERE id = ?", (goal,)).fetchone())
         put(db, row, goal_data=noted(row, claim=mine))
     with store.write() as db:
         row = db.execute("SELECT * FROM goals WHERE id = ?", (goal,)).fetchone()

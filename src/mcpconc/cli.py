@@ -109,6 +109,17 @@ examples:
   mcpconc show out/traces/equal-rounds      its minimal program
   mcpconc fuzz --target reference+equal-rounds
 """,
+    "bench": """\
+`linearize` decides each history and prints what that took: steps, states, processor time, and the
+most memory held so far. Reads Jepsen's register logs (*.log), key-value logs (*.txt), traces, and
+directories that hold any of them. Exit 1 where a history has no order, 2 where one is undecided.
+
+examples:
+  mcpconc bench linearize porcupine/test_data/jepsen
+  mcpconc bench linearize c50-ok.txt c50-bad.txt --json | jq .total
+  mcpconc bench linearize c10-ok.txt --whole         all keys as one object
+  mcpconc bench linearize traces
+""",
     "list": """\
 examples:
   mcpconc list
@@ -171,6 +182,8 @@ def parser() -> Parser:
     _out(doctor)
 
     _selftest(verb("selftest", "plant bugs in the reference server and see the oracles catch them"))
+
+    _bench(verb("bench", "measure what judging histories costs"))
 
     verb("list", "list oracles, schedulers, identity modes, machines, tools, targets, traces")
     return root
@@ -273,6 +286,24 @@ def _selftest(to: argparse.ArgumentParser) -> None:
         "--seeds", type=_positive, default=1, metavar="K", help="so many seeds, from --seed on (1)"
     )
     _out(to)
+
+
+def _bench(to: argparse.ArgumentParser) -> None:
+    to.add_argument("what", choices=["linearize"], metavar="linearize", help="the search alone")
+    to.add_argument("path", nargs="+", type=Path, metavar="PATH", help="histories, directories")
+    to.add_argument(
+        "--whole", action="store_true", help="judge the keys of a key-value log as one object"
+    )
+    to.add_argument(
+        "--steps",
+        type=_positive,
+        default=10_000_000,
+        metavar="N",
+        help="at most so many for each object of a history (10000000)",
+    )
+    to.add_argument(
+        "--max-time", type=_seconds, default=60.0, metavar="TIME", help="for each history (1m)"
+    )
 
 
 def _target(to: argparse.ArgumentParser) -> None:

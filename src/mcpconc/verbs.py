@@ -31,6 +31,7 @@ from mcpconc.target import resolve
 from mcpconc.target.base import Identity
 from mcpconc.target.reference import PREFIX
 from mcpconc.trace import Trace, find, load
+from mcpconc.verdict import Verdict
 
 __all__ = ["VERBS"]
 
@@ -210,6 +211,22 @@ def selftest(args: Namespace) -> Exit:
     return done.exit
 
 
+def bench(args: Namespace) -> Exit:
+    from mcpconc import bench as benches
+    from mcpconc.report.bench import bench_document, bench_text
+
+    cases = benches.cases(args.path, whole=args.whole)
+    judged = [benches.judge(case, args.steps, args.max_time) for case in cases]
+    if args.json:
+        _document(bench_document(judged))
+    else:
+        _print(bench_text(judged))
+    verdicts = {one.verdict for one in judged}
+    if Verdict.VIOLATION in verdicts:
+        return Exit.VIOLATION
+    return Exit.INCONCLUSIVE if Verdict.UNKNOWN in verdicts else Exit.PASSED
+
+
 def list_(args: Namespace) -> Exit:
     from mcpconc.report.listing import listing
 
@@ -229,6 +246,7 @@ VERBS: dict[str, Callable[[Namespace], Exit]] = {
     "show": show,
     "doctor": doctor,
     "selftest": selftest,
+    "bench": bench,
     "list": list_,
 }
 

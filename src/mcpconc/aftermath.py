@@ -5,7 +5,8 @@ It is looked at once, after the suffix, and noted (``oracle/liveness.py`` judges
     aftermath   did the world come to rest; if not, who is still at work; if so, what is locked
     asked       what a server said that had left its last call unanswered
 
-Costs a look at the lock list, one empty transaction per database and a walk over ``.git``.
+Where all is well it costs one empty transaction per database, a walk over ``.git`` and a look at
+what the servers have open: about 2 ms.
 """
 
 from __future__ import annotations
@@ -59,7 +60,7 @@ class Aftermath:
     async def afterwards(self) -> None:
         """Wait for rest, look, note."""
         self.quiescent = await self.world.quiesce()
-        self.vitals.look(patient=False)
+        await self.vitals.look(patient=False)
         if self.quiescent:
             left = await anyio.to_thread.run_sync(partial(self._locks, self.world.members()))
         else:
@@ -93,18 +94,16 @@ class Aftermath:
 
     def _holding(self, pids: set[int] | None = None) -> set[tuple[int, str]]:
         """(pid, path) of file locks held in the world, SQLite's on known databases left out."""
-        listed = locks.listed()
-        if not listed:
-            return set()
         sqlite = {
             f"{path}{suffix}"
             for path in self.world.databases.values()
             for suffix in ("", *locks.SIDE_FILES)
         }
-        pids = self.world.servers if pids is None else pids
+        root = self.world.root
         return {
-            (pid, below(self.world.root, path))
-            for pid, path in locks.held_below(self.world.root, pids, listed)
+            (pid, below(root, path))
+            for pid in (self.world.servers if pids is None else pids)
+            for path in locks.held(pid, root)
             if path not in sqlite
         }
 

@@ -1,8 +1,8 @@
-"""The file locks of a world's processes, as the kernel lists them in /proc/locks.
+"""The file locks of a world's processes, as the kernel lists them in /proc.
 
-See proc_locks(5). A lock and the requests that wait for it share a number, the requests are
-marked ``->``. Devices are not compared: overlay file systems give other numbers there than
-stat(2) does; a file is recognised among those that the process has open.
+See proc_locks(5) and proc_pid_fdinfo(5). A lock and the requests that wait for it share a
+number, the requests are marked ``->``. Devices are not compared: overlay file systems give other
+numbers there than stat(2) does; a file is recognised among those that the process has open.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ from __future__ import annotations
 import os
 import re
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["SIDE_FILES", "Lock", "held_below", "holders", "listed", "open_inodes", "stays_locked"]
+__all__ = ["SIDE_FILES", "Lock", "held", "holders", "listed", "open_inodes", "stays_locked"]
 
 SIDE_FILES = ("-wal", "-shm", "-journal")
 """What SQLite adds to a database's name."""
@@ -43,60 +43,41 @@ class Lock:
     waits: bool
 
 
-def listed(text: str | None = None) -> tuple[Lock, ...]:
-    """All locks of the machine (of our pid namespace); none where they cannot be seen."""
-    if text is None:
-        try:
-            text = Path("/proc/locks").read_text("ascii", "replace")
-        except OSError:
-            return ()
-    return tuple(
-        Lock(
-            number=int(found["number"]),
-            kind=found["kind"],
-            mode=found["mode"],
-            pid=int(found["pid"]),
-            inode=int(found["inode"]),
-            start=int(found["start"]),
-            waits=found["arrow"] is not None,
-        )
-        for found in _LINE.finditer(text)
-    )
+def listed() -> tuple[Lock, ...]:
+    """All locks of the machine (of our pid namespace); none where they cannot be seen.
+
+    The kernel stops everybody's locking for this: it takes milliseconds, most of it asleep.
+    """
+    try:
+        return _parsed(Path("/proc/locks").read_text("ascii", "replace"))
+    except OSError:
+        return ()
 
 
 def open_inodes(pid: int) -> dict[int, str]:
-    """Inode → path of what a process has open; of a deleted file too (`` (deleted)`` goes)."""
+    """Inode → path of what a process has open."""
     found = {}
-    try:
-        names = os.listdir(f"/proc/{pid}/fd")
-    except OSError:
-        return {}
-    for name in names:
-        descriptor = f"/proc/{pid}/fd/{name}"
+    for name, path in _open(pid):
         try:
-            path = os.readlink(descriptor)
-            if path.startswith("/"):
-                found[os.stat(descriptor).st_ino] = path.removesuffix(" (deleted)")
+            found[os.stat(f"/proc/{pid}/fd/{name}").st_ino] = path
         except OSError:
             continue
     return found
 
 
-def held_below(root: Path, pids: Iterable[int], locks: Sequence[Lock]) -> Iterator[tuple[int, str]]:
-    """(pid, path) of each lock that stops others and is held on a file below `root` which one
-    of `pids` has open: its own, and one that an ended process has left it with the file."""
-    granted = {lock.inode: lock for lock in locks if not lock.waits and not _harmless(lock)}
-    if not granted:
-        return
-    everybody = set(pids)
-    for pid in sorted(everybody):
-        for inode, path in open_inodes(pid).items():
-            lock = granted.get(inode)
-            if lock is None or not path.startswith(f"{root}{os.sep}"):
-                continue
-            # Of several that have the file open the one that took the lock is told.
-            if lock.pid == pid or lock.pid not in everybody:
-                yield pid, path
+def held(pid: int, root: Path) -> Iterator[str]:
+    """Paths below `root` that a process holds locks on which stop others, also those that it
+    got with an open file from a process that has ended. SQLite's mark of a WAL in use is none.
+    """
+    for name, path in _open(pid):
+        if not path.startswith(f"{root}{os.sep}"):
+            continue
+        try:
+            text = Path(f"/proc/{pid}/fdinfo/{name}").read_text("ascii", "replace")
+        except OSError:
+            continue
+        if any(not _harmless(lock) for lock in _parsed(text)):
+            yield path
 
 
 def holders(database: Path, locks: Sequence[Lock]) -> set[int]:
@@ -138,3 +119,33 @@ def stays_locked(database: Path, patience: float) -> bool:
 def _harmless(lock: Lock) -> bool:
     """A shared lock on the byte that says that a WAL is in use."""
     return lock.kind in ("POSIX", "OFDLCK") and lock.mode == "READ" and lock.start == _IN_USE
+
+
+def _parsed(text: str) -> tuple[Lock, ...]:
+    return tuple(
+        Lock(
+            number=int(found["number"]),
+            kind=found["kind"],
+            mode=found["mode"],
+            pid=int(found["pid"]),
+            inode=int(found["inode"]),
+            start=int(found["start"]),
+            waits=found["arrow"] is not None,
+        )
+        for found in _LINE.finditer(text)
+    )
+
+
+def _open(pid: int) -> Iterator[tuple[str, str]]:
+    """(descriptor, path) of the open files of a process; of deleted ones too."""
+    try:
+        names = os.listdir(f"/proc/{pid}/fd")
+    except OSError:
+        return
+    for name in names:
+        try:
+            path = os.readlink(f"/proc/{pid}/fd/{name}")
+        except OSError:
+            continue
+        if path.startswith("/"):
+            yield name, path.removesuffix(" (deleted)")

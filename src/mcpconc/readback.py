@@ -36,8 +36,7 @@ async def read(root: Path, layout: Layout, timeout: float = 60.0) -> Snapshot:
     is absent from the snapshot. What cannot be read (a malformed database, a git that fails or
     takes longer than `timeout` seconds) is a complaint in `checks`, not an error.
 
-    Beside the integrity checks of each database and ``git.fsck`` there is ``git.locks``: lock
-    files left in the repository.
+    `checks` holds the integrity checks of each database and ``git.fsck``.
     """
     tables: dict[str, Mapping[str, list[Row]]] = {}
     schema: dict[str, str] = {}
@@ -255,7 +254,6 @@ async def _read_git(repository: Path, found: _Git) -> None:
     async with anyio.create_task_group() as group:
         group.start_soon(notes)
         group.start_soon(fsck)
-    found.checks["locks"] = await anyio.to_thread.run_sync(_locks, repository / ".git")
 
 
 async def _read_notes(repository: Path, commits: Mapping[str, str]) -> dict[str, dict[str, str]]:
@@ -334,10 +332,6 @@ async def _git(repository: Path, *argv: str, feed: bytes = b"") -> tuple[bytes, 
     if result.returncode and not said:
         said = [f"git {argv[0]} ended with {result.returncode}"]
     return result.stdout, said
-
-
-def _locks(git: Path) -> list[str]:
-    return sorted(f"{path.relative_to(git.parent)} is left" for path in git.rglob("*.lock"))
 
 
 # -- files -------------------------------------------------------------------------------------

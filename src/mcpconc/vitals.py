@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import anyio
+import anyio.to_thread
 
 from mcpconc import locks, procs
 from mcpconc.drive.record import Recorder
@@ -65,6 +66,8 @@ class Vitals:
         self._tools: dict[str, str] = {}
         self._calls: dict[int, list[str]] = {}
         self._baseline: dict[int, tuple[int, int]] = {}
+        self._flying: set[str] = set()
+        self._flew: set[str] = set()
         self._seen: list[Edge] = []
         self._noted: list[list[Edge]] = []
         recorder.heard = self.hear
@@ -78,23 +81,31 @@ class Vitals:
             self._late = max(self._late, anyio.current_time() - due)
             beats += 1
             if beats % LOOK == 0:
-                self.look()
+                await self.look()
 
-    def look(self, patient: bool = True) -> None:
-        """Note who waits for file locks. Short waits are what locks are for, so a `patient`
-        look notes only what the last one saw as well."""
-        now = waits(self._place)
+    async def look(self, patient: bool = True) -> None:
+        """Note who waits for file locks, if a call was in flight for the whole time since the
+        last look, or was given up. Short waits are what locks are for, so a `patient` look
+        notes only what the last one saw as well."""
+        now: list[Edge] = []
+        if self._flying & self._flew if patient else self._flying:
+            listed = await anyio.to_thread.run_sync(locks.listed)
+            now = waits(self._place, listed)
         if now and (not patient or now == self._seen) and now not in self._noted:
             self._noted.append(now)
             self._recorder.note("waits", edges=now)
-        self._seen = now
+        self._seen, self._flew = now, set(self._flying)
 
     def hear(self, event: Event) -> None:
         """The first answer of an agent is where its growth is counted from: by then its server
         has let go of what it kept for the last run, and has read the new world."""
         if event.type is EventType.INVOKE:
             self._tools[event.call] = event.value["tool"]
+            self._flying.add(event.call)
+        elif event.type is EventType.FAIL:
+            self._flying.discard(event.call)
         elif event.type is EventType.OK:
+            self._flying.discard(event.call)
             self._calls.setdefault(event.agent, []).append(self._tools[event.call])
             pid = self._sessions[event.agent].pid
             if event.agent not in self._baseline and pid is not None:
@@ -120,12 +131,8 @@ class Vitals:
         self._recorder.note("resources", late=round(self._late, 3), memory=memory, warm=warm)
 
 
-def waits(place: Place) -> list[Edge]:
-    """Who of the world waits for a file lock now: process, path below the root, holders.
-
-    One read of /proc/locks where nobody on the machine waits.
-    """
-    listed = locks.listed()
+def waits(place: Place, listed: Sequence[locks.Lock]) -> list[Edge]:
+    """Who of the world waits for a file lock: process, path below the root, holders."""
     if not any(lock.waits for lock in listed):
         return []
     members = place.members()

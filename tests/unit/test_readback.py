@@ -246,7 +246,7 @@ def test_notes_split_over_directories_are_found(root, commit):
 def test_a_repository_without_notes(root, commit):
     snapshot = read(root)
     assert snapshot.notes == {}
-    assert snapshot.checks == {"git.fsck": [], "git.locks": []}
+    assert snapshot.checks == {"git.fsck": []}
 
 
 def test_a_missing_object_is_a_complaint(root, commit):
@@ -261,11 +261,6 @@ def test_a_missing_object_is_a_complaint(root, commit):
 def test_a_ref_that_is_garbage_is_a_complaint(root, commit):
     (root / "repo" / ".git" / "refs" / "heads" / "bad").write_text("garbage\n")
     assert any("refs/heads/bad" in line for line in read(root).checks["git.fsck"])
-
-
-def test_a_lock_that_is_left_is_a_complaint(root, commit):
-    (root / "repo" / ".git" / "index.lock").touch()
-    assert read(root).checks["git.locks"] == [".git/index.lock is left"]
 
 
 # -- files -------------------------------------------------------------------------------------

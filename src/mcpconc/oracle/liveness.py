@@ -16,7 +16,7 @@ from mcpconc.history import Event, History, Operation
 from mcpconc.oracle.base import Finding, Result, Run
 from mcpconc.oracle.common import collect, finding, masked, mentioning
 
-__all__ = ["liveness"]
+__all__ = ["deadlocked", "liveness"]
 
 NAME = "liveness"
 SERVER = "server"
@@ -124,6 +124,11 @@ def _stuck(history: History) -> Iterator[Finding]:
 
 
 # -- who waits for whom ------------------------------------------------------------------------
+
+
+def deadlocked(history: History) -> frozenset[str]:
+    """Calls that were never answered because of a deadlock: their responses were not lost."""
+    return frozenset(call for found in _deadlocks(history) for call in found.calls)
 
 
 def _deadlocks(history: History) -> Iterator[Finding]:

@@ -15,6 +15,7 @@ from typing import Any
 from mcpconc.history import Event, EventType, History, Operation, Outcome
 from mcpconc.oracle.base import Finding, Result, Run
 from mcpconc.oracle.common import collect, finding
+from mcpconc.oracle.liveness import deadlocked
 
 __all__ = ["protocol"]
 
@@ -198,10 +199,10 @@ def _crossed(history: History) -> Iterator[Finding]:
 
 def _unanswered(history: History) -> tuple[list[Finding], list[str]]:
     """Calls that the client gave up on: lost by a server that is at work, or undecided."""
-    late = {note.call for note in history.notes("late-response")}
+    explained = {note.call for note in history.notes("late-response")} | deadlocked(history)
     findings, undecided = [], []
     for op in history.operations:
-        if op.answered or op.why != "timeout" or op.call in late:
+        if op.answered or op.why != "timeout" or op.call in explained:
             continue
         witness = _answered_later(history, op)
         asked = _asked(history, op)

@@ -54,7 +54,8 @@ DISTURBED = ("fault", "server-died", "server-restarted")
 
 
 def resources(run: Run) -> Result:
-    """``memory-growth`` (kind: server) and ``latency-growth`` (kind: the tool)."""
+    """``memory-growth`` and ``latency-growth``, both of the server: what slows all calls down is
+    one finding and not one for each tool. Which tools show it is known once it is minimal."""
     findings: list[Finding] = []
     remarks: list[str] = []
     for note in run.history.notes("resources"):
@@ -194,7 +195,7 @@ def _told(one: _Slow, other: _Slow) -> Finding:
     return finding(
         NAME,
         "latency-growth",
-        tool,
+        SERVER,
         summary=f"{tool} takes ever longer: {call.seconds:.2f} s after "
         f"{call.witness_seconds:.2f} s",
         reason=(

@@ -30,6 +30,9 @@ FINAL_TRIES = 5
 ALONE = 8
 """Attempts at making a sequential program smaller: it is not what this tool is for."""
 
+ALONE_SECONDS = 10.0
+"""What more attempts may cost where runs are quick."""
+
 ROTATION = ("barrier", "convoy", "free")
 
 
@@ -91,8 +94,9 @@ async def minimise(
     alone = _alone(execution, finding)
     first = await attempt(alone)
     if first.failed:
+        budget = max(ALONE, int(ALONE_SECONDS / max(execution.seconds, 0.01)))
         shrunk = await shrink(
-            alone, first.calls, attempt, budget=ALONE, expired=enough, progress=progress
+            alone, first.calls, attempt, budget=budget, expired=enough, progress=progress
         )
         kept = runs.shown(shrunk.program, head)
         found = _pick(kept, head)

@@ -21,8 +21,9 @@ from mcpconc.reference.switch import planted
 
 __all__ = ["stdio"]
 
-SAME_TIME = 0.02
-"""Seconds within which two responses count as ready at the same time."""
+SAME_TIME = 0.03
+"""Seconds within which two responses count as ready at the same time: a server that sends
+responses in batches would wait for more of them."""
 
 
 @asynccontextmanager
@@ -83,8 +84,6 @@ class _Wire:
             self.ready = None
             other.gone.set()
             await self._both(other, one)
-        elif not self.open:
-            await self.write.send(one.item)
         else:
             self.ready = one
             with anyio.move_on_after(SAME_TIME):

@@ -23,6 +23,7 @@ from mcpconc.snapshot import Snapshot
 from mcpconc.target.base import (
     CALL_SECONDS,
     MARKER,
+    REST_SECONDS,
     Identity,
     Launch,
     Light,
@@ -39,9 +40,6 @@ _LOOK_EVERY = 0.01
 _LOOK_AGAIN = 0.002
 """Seconds until the look that confirms that nobody is; a look costs less than a millisecond, and
 each run has five of them."""
-REST_TIMEOUT = 30.0
-"""Seconds without progress after which a world does not come to rest any more, where the target
-does not say."""
 _MEMORY = Path("/dev/shm")
 """A file system in memory, on Linux."""
 _ROOM = 512 * 2**20
@@ -49,7 +47,7 @@ _ROOM = 512 * 2**20
 _SHORT = 0.5
 """Seconds that are given to those who had the whole time before."""
 _OVERTIME = 4
-"""How many times `REST_TIMEOUT` quiescence takes at most, however many end one by one."""
+"""How many times `rest_timeout` quiescence takes at most, however many end one by one."""
 
 
 class World:
@@ -163,7 +161,7 @@ class World:
     @property
     def rest_timeout(self) -> float:
         """Seconds without progress after which `quiesce` gives up."""
-        return self.target.rest_timeout if isinstance(self.target, Rests) else REST_TIMEOUT
+        return self.target.rest_timeout if isinstance(self.target, Rests) else REST_SECONDS
 
     async def quiesce(self, timeout: float | None = None) -> bool:
         """Wait until two looks in a row find nobody at work; False if `timeout` seconds are not

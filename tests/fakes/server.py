@@ -145,6 +145,8 @@ def serve(tools: tuple[str, ...], call: Callable[[dict[str, Any]], None]) -> Non
             )
             if MODE == "deaf":
                 time.sleep(SECONDS)
+        elif method == "ping":
+            respond(request, {})
         elif method == "tools/list":
             schema = {"type": "object"}
             respond(request, {"tools": [{"name": t, "inputSchema": schema} for t in tools]})

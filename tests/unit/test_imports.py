@@ -46,7 +46,10 @@ DOING = {
 }
 """What reaches outside the process, or into its clock or its luck."""
 
-RUNNING = {"drive", "schedule", "nemesis", "target", "world", "readback", "procs"}
+RUNNING = {
+    *("drive", "schedule", "nemesis", "target", "world", "readback", "procs"),
+    *("locks", "vitals", "aftermath"),
+}
 SEARCHING = {"cuts", "shrink", "label"}
 LAST = {"report", "verbs", "cli", "pytest_plugin"}
 WHO_MAY: dict[str, set[str]] = {

@@ -20,6 +20,8 @@ repository = "ws"
 files = ["data/*.json"]
 call_timeout = 7
 start_timeout = 8
+rest_timeout = 9
+question = { tool = "list", args = { limit = 1 } }
 call_seconds = 0.5
 [server]
 argv = ["{here}/server", "--db", "{root}/data/x.db", '{"json": {}}']
@@ -60,6 +62,8 @@ def test_a_whole_description(tmp_path, monkeypatch):
     assert target.layout.repository == "ws"
     assert (target.call_timeout, target.start_timeout) == (7.0, 8.0)
     assert target.call_seconds == 0.5
+    assert target.rest_timeout == 9.0
+    assert target.question == ("list", {"limit": 1})
     assert target.version == "1.2"
 
 
@@ -67,6 +71,7 @@ def test_a_minimal_description(tmp_path):
     target = load(tmp_path, '[server]\nargv = ["true"]')
     assert target.layout.databases == {}
     assert target.layout.repository is None
+    assert target.question is None
     assert target.launch(tmp_path, 0, 1, Identity.EXPLICIT).cwd == tmp_path
 
 

@@ -146,8 +146,9 @@ def _deadlocks(history: History) -> Iterator[Finding]:
             continue
         circle = _circle(edges)
         if circle:
-            how = "wait for each other" if len(circle) > 1 else "waits for itself"
-            what = f"{' and '.join(dict.fromkeys(_name(e) for e in circle))} {how}"
+            who = list(dict.fromkeys(_name(edge) for edge in circle))
+            calls = f"calls of {who[0]}" if len(who) == 1 else " and ".join(who)
+            what = f"{calls} wait for each other"
         elif _everybody_waits(history, note, edges, victims):
             what = "every call in flight waits for a lock"
         else:

@@ -8,7 +8,7 @@ SDK would drop (``drive/tap.py`` lists the names); the rest shows in the calls t
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import combinations
 from typing import Any
 
@@ -249,11 +249,14 @@ def _answered_later(history: History, lost: Operation) -> Operation | None:
 
 def _asked(history: History, lost: Operation) -> str | None:
     """The tool that the server of a lost call answered when it was asked again after the run;
-    empty if it answered none, None if it was not asked."""
+    empty if it did not answer, None if it was not asked, or nothing but a ping: tools may hang
+    while pings are answered."""
     for note in history.notes("asked"):
         if note.agent == lost.agent and note.index > lost.invoked:
-            said = note.value["said"].items()
-            return next((what for what, how in said if what != "ping" and how == "answered"), "")
+            said: Mapping[str, str] = note.value["said"]
+            if any(how != "answered" for how in said.values()):
+                return ""
+            return next((what for what in said if what != "ping"), None)
     return None
 
 

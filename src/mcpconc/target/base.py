@@ -14,6 +14,7 @@ from mcpconc.model.spec import Spec
 __all__ = [
     "CALL_SECONDS",
     "MARKER",
+    "REST_SECONDS",
     "Answers",
     "Identity",
     "Launch",
@@ -33,6 +34,10 @@ MARKER = "MCPCONC_WORLD"
 
 CALL_SECONDS = 1.0
 """What a call takes where the target does not say."""
+
+REST_SECONDS = 30.0
+"""Seconds without progress after which a world does not come to rest any more, where the target
+does not say."""
 
 Progress = Callable[[str], None]
 """Called with one line of text whenever there is something to tell."""
@@ -186,6 +191,7 @@ class Answers(Protocol):
     """A target that every session of which can be asked something that changes nothing."""
 
     @property
-    def question(self) -> tuple[str, Mapping[str, Any]]:
-        """Tool and arguments of a cheap read; what it answers does not matter."""
+    def question(self) -> tuple[str, Mapping[str, Any]] | None:
+        """Tool and arguments of a cheap read; what it answers does not matter. None where it
+        has none."""
         ...

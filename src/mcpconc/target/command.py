@@ -6,6 +6,8 @@
     files = ["data/*.json"]             # optional: further state, read back as text
     call_timeout = 60                   # optional: seconds for an answer
     start_timeout = 60                  # optional: seconds for a server to start
+    rest_timeout = 30                   # optional: seconds until its last process should have ended
+    question = { tool = "list" }        # optional: a read (with args = {...}) to ask stuck servers
     call_seconds = 0.02                 # optional: seconds that a call takes as a rule
 
     [server]
@@ -44,7 +46,15 @@ import orjson
 from mcpconc.errors import TargetError, UsageError
 from mcpconc.history import Answer, Outcome
 from mcpconc.model.spec import Spec
-from mcpconc.target.base import CALL_SECONDS, MARKER, Identity, Launch, Layout, Progress
+from mcpconc.target.base import (
+    CALL_SECONDS,
+    MARKER,
+    REST_SECONDS,
+    Identity,
+    Launch,
+    Layout,
+    Progress,
+)
 from mcpconc.target.execute import execute
 
 __all__ = ["CommandTarget"]
@@ -53,7 +63,7 @@ _PLACEHOLDER = re.compile(r"\{(\w+)\}")
 _TOP = {
     *("version", "databases", "repository", "files"),
     *("call_timeout", "start_timeout", "call_seconds"),
-    *("server", "prepare", "reset"),
+    *("rest_timeout", "question", "server", "prepare", "reset"),
 }
 _EVERYWHERE = {"root", "here", "python"}
 _SERVER = {"argv", "cwd", "env", "inherit"}
@@ -81,6 +91,8 @@ class CommandTarget:
     reset_commands: Commands
     call_timeout: float
     start_timeout: float
+    rest_timeout: float
+    question: tuple[str, Mapping[str, Any]] | None
     call_seconds: float = CALL_SECONDS
     version: str = ""
     spec: Spec | None = None
@@ -224,6 +236,12 @@ class _Reader:
             raise self.complain(key, "must be a table of strings")
         return dict(value)
 
+    def values(self, key: str) -> dict[str, Any]:
+        value = self._data.get(key, {})
+        if not isinstance(value, dict):
+            raise self.complain(key, "must be a table")
+        return dict(value)
+
     def inside(self, key: str, value: str) -> str:
         """A path below the world."""
         path = PurePosixPath(value)
@@ -277,8 +295,17 @@ def _parse(top: _Reader, name: str) -> CommandTarget:
         reset_commands=_commands(top, "reset"),
         call_timeout=top.seconds("call_timeout", 60.0),
         start_timeout=top.seconds("start_timeout", 60.0),
+        rest_timeout=top.seconds("rest_timeout", REST_SECONDS),
+        question=_question(top),
         call_seconds=top.seconds("call_seconds", CALL_SECONDS),
     )
+
+
+def _question(top: _Reader) -> tuple[str, Mapping[str, Any]] | None:
+    table = top.table("question")
+    table.only({"tool", "args"})
+    tool = table.text("tool", "")
+    return (tool, table.values("args")) if tool else None
 
 
 def _commands(top: _Reader, key: str) -> Commands:

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from mcpconc.reference import transactions
 from mcpconc.reference.epistemics import seen_until
 from mcpconc.reference.ids import find_session, named_session
+from mcpconc.reference.notes import write_note, write_note_if_free
 from mcpconc.reference.store import PROJECT, Refused, Store, new_id, now
-from mcpconc.reference.switch import planted
+from mcpconc.reference.switch import pause, planted
 
 __all__ = ["TOOLS"]
 
+WINDOW = 0.01
 LIMIT = 30
 """How many unknowns a list shows unless it is asked for more or less."""
 
@@ -34,19 +37,15 @@ def unknown_log(store: Store, args: dict[str, Any]) -> dict[str, Any]:
 def unknown_resolve(store: Store, args: dict[str, Any]) -> dict[str, Any]:
     """Resolve an unknown, also one that is resolved; the last one's words stay."""
     id, by = str(args["unknown_id"]), args.get("resolved_by")
-    try:
-        with _eager(store) if planted("resolve-gives-up") else store.write() as connection:
-            changed = connection.execute(
-                "UPDATE project_unknowns SET is_resolved = 1, resolved_by = ?,"
-                " resolved_timestamp = ? WHERE id = ?",
-                (by, now(), id),
-            ).rowcount
-            if not changed:
-                raise Refused(f"No unknown matched '{id}' — nothing was resolved", unknown_id=id)
-            _note(store, connection, "unknown", id)
-    except sqlite3.OperationalError:
-        if not planted("resolve-gives-up"):
-            raise
+    with _swallowing(), _writing(store) as connection:
+        changed = connection.execute(
+            "UPDATE project_unknowns SET is_resolved = 1, resolved_by = ?,"
+            " resolved_timestamp = ? WHERE id = ?",
+            (by, now(), id),
+        ).rowcount
+        if not changed:
+            raise Refused(f"No unknown matched '{id}' — nothing was resolved", unknown_id=id)
+        write_note(store, f"unknowns/{id}", _told(connection, "unknown", id))
     return {"unknown_id": id, "resolved_by": by, "message": "Unknown resolved successfully"}
 
 
@@ -89,52 +88,53 @@ def unknown_list(store: Store, args: dict[str, Any]) -> dict[str, Any]:
 
 
 def _log(store: Store, args: dict[str, Any], kind: str, more: dict[str, Any]) -> dict[str, Any]:
-    text, subject, named = str(args[kind]), args.get("subject"), named_session(args)
-    early = kind == "finding" and planted("finding-checked-before-lock")
+    text, named = str(args[kind]), named_session(args)
+    new = {"id": new_id(), kind: text, "subject": args.get("subject"), **more}
+    new[f"{kind}_data"] = json.dumps({"description": args.get("description")})
+    early = planted("text-checked-before-lock")
     id = None
     if early:
         with store.read() as connection:
             id = _same(connection, kind, text)
-    with store.write() as connection:
-        session = str(find_session(connection, named)["session_id"])
+        pause(WINDOW)
+    with _swallowing(), _writing(store) as connection:
+        new["session_id"] = find_session(connection, named)["session_id"]
         if not early:
             id = _same(connection, kind, text)
-        new = id is None
         if id is None:
-            id = new_id()
-            row = {
-                "id": id,
-                "project_id": PROJECT,
-                "session_id": session,
-                "transaction_id": transactions.current(store),
-                kind: text,
-                "subject": subject,
-                "created_timestamp": now(),
-                f"{kind}_data": json.dumps({"description": args.get("description")}),
-                **more,
-            }
-            places = ", ".join("?" * len(row))
-            connection.execute(
-                f"INSERT INTO project_{kind}s ({', '.join(row)}) VALUES ({places})",
-                tuple(row.values()),
-            )
-            if not (kind == "finding" and planted("finding-without-note")):
-                _note(store, connection, kind, id)
-            if kind == "unknown" and planted("ref-lock-left"):
-                # Not the lock of the ref itself, on which git would wait in vain later.
-                lock = f"ws/.git/refs/notes/empirica/unknowns/{id}.note.lock"
-                (store.root / lock).touch()
-    if new and kind == "finding" and planted("finding-without-note"):
-        _note_if_free(store, id)
+            _insert(store, connection, kind, new)
+    if id is None and planted("note-skipped"):
+        write_note_if_free(
+            store, f"{kind}s/{new['id']}", partial(_told_now, store, kind, new["id"])
+        )
     return {
-        f"{kind}_id": id,
+        f"{kind}_id": id or new["id"],
         "project_id": PROJECT,
         "session_id": named,
         kind: text,
-        "subject": subject,
+        "subject": args.get("subject"),
         "git_stored": True,
         "message": f"{kind.capitalize()} logged to project scope",
     }
+
+
+def _insert(store: Store, connection: sqlite3.Connection, kind: str, new: dict[str, Any]) -> None:
+    row = {
+        **new,
+        "project_id": PROJECT,
+        "transaction_id": transactions.current(store),
+        "created_timestamp": now(),
+    }
+    places = ", ".join("?" * len(row))
+    connection.execute(
+        f"INSERT INTO project_{kind}s ({', '.join(row)}) VALUES ({places})", tuple(row.values())
+    )
+    if not planted("note-skipped"):
+        write_note(store, f"{kind}s/{row['id']}", _told(connection, kind, row["id"]))
+    if kind == "unknown" and planted("ref-lock-left"):
+        # Not the lock of the ref itself, on which git would wait in vain later.
+        lock = f"ws/.git/refs/notes/empirica/unknowns/{row['id']}.note.lock"
+        (store.root / lock).touch()
 
 
 def _same(connection: sqlite3.Connection, kind: str, text: str) -> str | None:
@@ -151,38 +151,36 @@ def _plain(text: str) -> str:
     return " ".join(text.lower().split())
 
 
-def _note(store: Store, connection: sqlite3.Connection, kind: str, id: str) -> None:
-    """Make the row's note say what the row says."""
+def _told(connection: sqlite3.Connection, kind: str, id: str) -> str:
+    """What the note of a row says."""
     row = connection.execute(f"SELECT * FROM project_{kind}s WHERE id = ?", (id,)).fetchone()
     names = ("id", "project_id", "session_id", kind, "subject", "created_timestamp")
     content = {name: row[name] for name in names}
     if kind == "unknown":
         content |= {"resolved": bool(row["is_resolved"]), "resolved_by": row["resolved_by"]}
-    store.note(f"{kind}s/{id}", json.dumps(content))
+    return json.dumps(content)
 
 
-def _note_if_free(store: Store, id: str) -> None:
-    """The note of a finding, unless the notes are being written to."""
-    with (store.root / "ws/.git/notes-busy").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return
-        with store.read() as connection:
-            _note(store, connection, "finding", id)
+def _told_now(store: Store, kind: str, id: str) -> str:
+    with store.read() as connection:
+        return _told(connection, kind, id)
 
 
 @contextmanager
-def _eager(store: Store) -> Iterator[sqlite3.Connection]:
-    """A transaction that does not wait for its turn."""
-    with closing(store.connect(busy=0)) as connection:
-        connection.execute("BEGIN IMMEDIATE")
-        try:
-            yield connection
-        except BaseException:
-            connection.execute("ROLLBACK")
+def _writing(store: Store) -> Iterator[sqlite3.Connection]:
+    """A transaction; with a planted bug one that does not wait for its turn."""
+    impatient = planted("lock-swallowed")
+    with (replace(store, busy=0) if impatient else store).write() as connection:
+        yield connection
+
+
+@contextmanager
+def _swallowing() -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.OperationalError:
+        if not planted("lock-swallowed"):
             raise
-        connection.execute("COMMIT")
 
 
 TOOLS: Mapping[str, Callable[[Store, dict[str, Any]], dict[str, Any] | str]] = {

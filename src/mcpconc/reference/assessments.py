@@ -11,6 +11,7 @@ from typing import Any
 from mcpconc.reference import transactions
 from mcpconc.reference.checkpoints import Checkpoint, indexing, latest_vectors
 from mcpconc.reference.ids import find_session, named_session
+from mcpconc.reference.notes import write_note
 from mcpconc.reference.store import VECTORS, Refused, Store, new_id, now
 from mcpconc.reference.switch import planted
 
@@ -80,7 +81,7 @@ def _assess(
     """Append an assessment; with `transaction`, begin that one."""
     reasoning, named = str(args.get("reasoning") or ""), named_session(args)
     early = None
-    if phase == "POSTFLIGHT" and planted("equal-rounds"):
+    if planted("equal-rounds"):
         with store.read() as connection:
             session = str(find_session(connection, named)["session_id"])
             early = _due(connection, session, phase)
@@ -149,7 +150,7 @@ def _note(store: Store, entry: Checkpoint) -> None:
     ref = f"session/{entry['session_id']}/{entry['phase']}/{entry['round']}"
     when = datetime.fromtimestamp(entry["timestamp"], UTC).isoformat()
     text = json.dumps({**entry, "timestamp": when})
-    store.note(ref, text)
+    write_note(store, ref, text)
 
 
 def _valid(args: dict[str, Any]) -> dict[str, float]:

@@ -7,11 +7,12 @@ import time
 from typing import Any
 
 from mcpconc.reference.store import Refused, new_id
-from mcpconc.reference.switch import planted, scratch
+from mcpconc.reference.switch import pause, planted, scratch
 
 __all__ = ["find_session", "named_session", "session_id"]
 
 PREFIX = 8
+WINDOW = 0.01
 
 
 def session_id() -> str:
@@ -37,6 +38,7 @@ def find_session(connection: sqlite3.Connection, named: Any) -> sqlite3.Row:
     if not isinstance(named, str) or not named:
         raise Refused("Missing required argument: session_id")
     if planted("session-from-global"):
+        pause(WINDOW)
         named = scratch["session"]
     where, value = "session_id = ?", named
     if planted("session-by-prefix"):

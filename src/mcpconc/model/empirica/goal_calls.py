@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Hashable, Iterator
+from collections.abc import Collection, Hashable, Iterator
 from typing import Any
 
 from mcpconc.history import Operation
@@ -37,18 +37,19 @@ def partitions(known: Facts) -> Iterator[Partition]:
         gid = known.goal_of_task.get(str(o.args.get("task_id")), "")
         if gid:
             ops[gid].append(op(o, (str(o.args["task_id"]), o.args.get("evidence")), answer(o, OK)))
-    made = [gid for gid in known.session_of_goal if gid in ops]
+    made = {gid: None for gid in known.session_of_goal if gid in ops}
+    of_session: dict[str, list[str]] = defaultdict(list)
+    for gid in made:
+        of_session[known.session_of_goal[gid]].append(gid)
     for o in known.of("goals_mark_stale"):
-        for gid in made:
-            if known.session_of_goal[gid] == o.args.get("session_id") and not _refused(o):
+        for gid in of_session.get(str(o.args.get("session_id")), ()):
+            if not _refused(o):
                 reason = str(o.args.get("reason") or "memory_compact")
                 ops[gid].append(op(o, reason, answer(o, OK)))
     for o in known.of("goals_list"):
-        for gid in made:
-            shown = _list_shows(known, o, gid)
-            if shown is not None:
-                ops[gid].append(op(o, bool(o.args.get("completed")), answer(o, shown)))
-                projected[gid].add(o.tool)
+        for gid, shown in _list_shows(known, o, made):
+            ops[gid].append(op(o, bool(o.args.get("completed")), answer(o, shown)))
+            projected[gid].add(o.tool)
     left = {str(row["id"]): row for row in known.rows("goals")}
     tasks: dict[str, list[Row]] = defaultdict(list)
     for row in known.rows("subtasks"):
@@ -103,22 +104,33 @@ def _status_told(message: str) -> str | None:
     return before.rsplit(" ", 1)[-1] if found else None
 
 
-def _list_shows(known: Facts, o: Operation, gid: str) -> Hashable | None:
-    """What a list says of a goal: None where it says nothing (another project, cut off)."""
+def _list_shows(
+    known: Facts, o: Operation, made: Collection[str]
+) -> Iterator[tuple[str, Hashable]]:
+    """What a list says of each goal of which it says anything: not of one that is cut off, or
+    in another project."""
     if not o.succeeded:
-        return OK if _refused(o) else None
-    for goal in o.data.get("goals") or ():
-        if str(goal.get("goal_id")) == gid:
-            return Shown(
-                status=str(goal.get("status")),
-                is_completed=bool(goal.get("is_completed")),
-                progress=str(goal.get("progress")),
-                reason=goal.get("completion_reason"),
+        if _refused(o):
+            yield from ((gid, OK) for gid in made)
+        return
+    shown = {str(goal.get("goal_id")): goal for goal in reversed(o.data.get("goals") or ())}
+    for gid, goal in shown.items():
+        if gid in made:
+            yield (
+                gid,
+                Shown(
+                    status=str(goal.get("status")),
+                    is_completed=bool(goal.get("is_completed")),
+                    progress=str(goal.get("progress")),
+                    reason=goal.get("completion_reason"),
+                ),
             )
     project = (o.data.get("filters") or {}).get("project_id")
     if o.data.get("truncated") or project is None:
-        return None
-    return OK if known.project.get(known.session_of_goal[gid]) == project else None
+        return
+    for gid in made:
+        if gid not in shown and known.project.get(known.session_of_goal[gid]) == project:
+            yield gid, OK
 
 
 def goal_left(row: Row | None, tasks: list[Row]) -> tuple[Goal, bool]:

@@ -7,7 +7,7 @@ Resolving is repeatable; the last one's words stay.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Collection, Hashable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from mcpconc.history import Operation
@@ -42,6 +42,8 @@ class Unknown:
 
 
 State = Unknown | None
+Key = tuple[str, str]
+"""Project, normalised text."""
 
 
 @dataclass(frozen=True)
@@ -128,8 +130,8 @@ def _left(state: State, rows: tuple[Unknown, ...]) -> Sequence[State] | Reject:
 
 def partitions(known: Facts) -> Iterator[Partition]:
     """One per (project, normalised text), and one per id that nothing has."""
-    ops: dict[tuple[str, str], list[Op]] = defaultdict(list)
-    projected: dict[tuple[str, str], set[str]] = defaultdict(set)
+    ops: dict[Key, list[Op]] = defaultdict(list)
+    projected: dict[Key, set[str]] = defaultdict(set)
     for o in known.of("unknown_log"):
         id = known.id(o, "unknown_id", "project_unknowns")
         if id in known.key_of_unknown:
@@ -143,12 +145,10 @@ def partitions(known: Facts) -> Iterator[Partition]:
         else:
             ops[key].append(op(o, (id, o.args.get("resolved_by")), answer(o, OK)))
     for o in known.of("unknown_list"):
-        for key in ops:
-            shown = _list_shows(o, key)
-            if shown is not None:
-                ops[key].append(op(o, _asked(o), answer(o, shown)))
-                projected[key].add(o.tool)
-    rows: dict[tuple[str, str], list[Unknown]] = defaultdict(list)
+        for key, shown in _list_shows(o, ops):
+            ops[key].append(op(o, _asked(o), answer(o, shown)))
+            projected[key].add(o.tool)
+    rows: dict[Key, list[Unknown]] = defaultdict(list)
     for row in known.rows("project_unknowns"):
         key = (str(row["project_id"]), same_text(row["unknown"]))
         rows[key].append(
@@ -166,15 +166,16 @@ def _asked(o: Operation) -> str:
     return "resolved" if o.args.get("resolved") else "open"
 
 
-def _list_shows(o: Operation, key: tuple[str, str]) -> Hashable | None:
-    """What a list says of an unknown: None where it says nothing."""
+def _list_shows(o: Operation, keys: Collection[Key]) -> Iterator[tuple[Key, Hashable]]:
+    """What a list says of each unknown of which it says anything."""
     if not o.succeeded or o.args.get("subject"):
-        return None
-    if (o.data.get("filters") or {}).get("project_id") != key[0]:
-        return None
+        return
+    project = (o.data.get("filters") or {}).get("project_id")
     shown = o.data.get("unknowns") or ()
-    for row in shown:
-        if same_text(row.get("unknown", "")) == key[1]:
-            return Unknown(str(row["id"]), bool(row.get("is_resolved")), row.get("resolved_by"))
-    limit = o.args.get("limit", LIST_LIMIT)
-    return None if 0 <= limit <= len(shown) else OK
+    rows = {same_text(row.get("unknown", "")): row for row in reversed(shown)}
+    for text, row in rows.items():
+        if (project, text) in keys:
+            told = Unknown(str(row["id"]), bool(row.get("is_resolved")), row.get("resolved_by"))
+            yield (project, text), told
+    if not 0 <= o.args.get("limit", LIST_LIMIT) <= len(shown):
+        yield from ((key, OK) for key in keys if key[0] == project and key[1] not in rows)

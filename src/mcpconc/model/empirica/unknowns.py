@@ -170,7 +170,7 @@ def _list_shows(o: Operation, keys: Collection[Key]) -> Iterator[tuple[Key, Hash
     """What a list says of each unknown of which it says anything."""
     if not o.succeeded or o.args.get("subject"):
         return
-    project = (o.data.get("filters") or {}).get("project_id")
+    project = str((o.data.get("filters") or {}).get("project_id"))
     shown = o.data.get("unknowns") or ()
     rows = {same_text(row.get("unknown", "")): row for row in reversed(shown)}
     for text, row in rows.items():

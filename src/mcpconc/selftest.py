@@ -10,7 +10,6 @@ silent again. What is left between the two runs is the bug alone.
 from __future__ import annotations
 
 import difflib
-import random
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -44,6 +43,7 @@ from mcpconc.strategies import CascadeMachine, Knobs, ProgramMachine, generate
 from mcpconc.target.base import Identity
 from mcpconc.target.reference import ReferenceTarget
 from mcpconc.trace import Shrink
+from mcpconc.variety import varied
 
 __all__ = [
     "CANARY",
@@ -89,8 +89,13 @@ LABEL = 4.0
 TROUBLES = 3
 """Times in a row that the servers may fail to come up again."""
 
+BATCHES = 12
 BATCH = 6
-"""Programs of one Hypothesis run; several are shuffled, so that each bug soon meets all kinds."""
+"""Programs of one Hypothesis run. Those of several runs are put in an order in which each bug
+soon meets all kinds of calls that meet."""
+
+SHARES = (1.0, 0.7)
+"""Races are among calls on common objects; mixing up needs some that are not."""
 
 T = TypeVar("T")
 
@@ -108,7 +113,7 @@ class SelftestConfig:
     seeds: int = 1
     agents: int = 5
     inflight: int = 3
-    calls: int = 12
+    calls: int = 20
     runs: int = RUNS
     silent: int = SILENT
     machine: type[ProgramMachine] = CascadeMachine
@@ -315,15 +320,19 @@ class _Programs:
 
     def _more(self) -> list[Program]:
         config = self._config
-        knobs = Knobs(config.agents, config.calls, 0.7, config.inflight)
         seed = self._seed * 1_000_003 + len(self._known)
-        fresh = [
-            program
-            for batch in range(4)
-            for program in generate(config.machine, knobs, seed + batch, BATCH)
-        ]
-        random.Random(seed).shuffle(fresh)
-        return fresh
+        return varied(
+            [
+                program
+                for batch in range(BATCHES)
+                for program in generate(
+                    config.machine,
+                    Knobs(config.agents, config.calls, SHARES[batch % 2], config.inflight),
+                    seed + batch,
+                    BATCH,
+                )
+            ]
+        )
 
 
 async def _one_seed(bench: _Bench, seed: int) -> None:

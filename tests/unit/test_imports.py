@@ -50,7 +50,7 @@ RUNNING = {
     *("drive", "schedule", "nemesis", "target", "world", "readback", "procs"),
     *("locks", "vitals", "aftermath"),
 }
-SEARCHING = {"cuts", "shrink", "label"}
+SEARCHING = {"cuts", "shrink", "label", "variety"}
 LAST = {"report", "verbs", "cli", "pytest_plugin"}
 WHO_MAY: dict[str, set[str]] = {
     "report": {"cli", "verbs", "pytest_plugin"},
@@ -58,6 +58,8 @@ WHO_MAY: dict[str, set[str]] = {
     "cli": {"__main__"},
     "pytest_plugin": set(),
 }
+TABLE = "mcpconc.reference.plants"
+"""What others may know of the reference server: which bugs there are."""
 
 
 def imports(module: str) -> set[str]:
@@ -124,6 +126,27 @@ def test_running_knows_nothing_of_campaigns_and_reports(module: str) -> None:
 def test_reports_and_entry_points_are_at_the_end_of_the_chain(module: str) -> None:
     for last in ours(module) & LAST:
         assert part(module) == last or part(module) in WHO_MAY[last], f"{module} imports {last}"
+
+
+@pytest.mark.parametrize("module", of({"reference"}))
+def test_the_reference_server_stands_alone(module: str) -> None:
+    assert ours(module) <= {"reference"}
+    assert "hypothesis" not in theirs(module)
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_others_know_only_the_table_of_planted_bugs(module: str) -> None:
+    known = {name for name in imports(module) if name.startswith("mcpconc.reference")}
+    if part(module) in {"reference", "target"}:  # `target` starts it
+        return
+    assert all(name.startswith(TABLE) for name in known)
+    assert not known or part(module) in {"selftest", *LAST}
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_the_self_test_joins_like_a_campaign(module: str) -> None:
+    if part(module) != "selftest":
+        assert "selftest" not in ours(module) or part(module) in LAST | {"gate"}
 
 
 @pytest.mark.parametrize("module", MODULES)

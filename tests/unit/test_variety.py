@@ -1,0 +1,84 @@
+"""Which programs come first: those that show what was not shown yet."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from mcpconc.program import Call, Program, Ref
+from mcpconc.strategies import CascadeMachine, Knobs, generate
+from mcpconc.variety import features, varied
+
+GOAL = Ref("0.9", "goal_id")
+
+
+def program(*lanes: Sequence[tuple[str, dict[str, Any]]], inflight: int = 1) -> Program:
+    made = [
+        tuple(Call(f"{agent}.{n}", agent, tool, args) for n, (tool, args) in enumerate(lane))
+        for agent, lane in enumerate(lanes)
+    ]
+    return Program(len(lanes), lanes=tuple(made), inflight=inflight)
+
+
+def meetings(of: Program) -> set[tuple[str, ...]]:
+    return {feature for feature in features(of) if feature[0] != "call"}
+
+
+def test_calls_of_two_agents_meet_on_an_object() -> None:
+    of = program([("complete", {"goal_id": GOAL})], [("add_task", {"goal_id": GOAL})])
+    assert meetings(of) == {("meet", "add_task", "complete", "goal_id")}
+
+
+def test_an_object_may_have_two_names() -> None:
+    of = program([("depend", {"depends_on": GOAL})], [("complete", {"goal_id": GOAL})])
+    assert meetings(of) == {("meet", "complete", "depend", "goal_id")}
+
+
+def test_like_calls_meet_on_a_text_without_a_token() -> None:
+    lane = [("create", {"objective": "cache layer"})]
+    assert meetings(program(lane, lane)) == {
+        ("beside", "create"),
+        ("meet", "create", "create", "objective"),
+    }
+    token = Call("0.0", 0, "create", {"objective": "tok000x000z"}, "tok000x000z")
+    assert meetings(Program(2, lanes=((token,), (token,)))) == set()
+
+
+def test_a_session_is_no_meeting_for_different_tools() -> None:
+    session = {"session_id": Ref("0.8", "session_id")}
+    assert meetings(program([("note", session)], [("list", session)])) == set()
+
+
+def test_calls_of_one_agent_meet_only_when_several_are_in_flight() -> None:
+    lane = [("create", {"goal_id": GOAL}), ("list", {"goal_id": GOAL})]
+    assert meetings(program(lane)) == set()
+    assert meetings(program(lane, inflight=2)) == {("inside", "create", "list", "goal_id")}
+
+
+def test_what_is_read_twice_may_have_changed() -> None:
+    read = ("read", {"goal_id": GOAL})
+    assert meetings(program([read, ("list", {}), read])) == {("again", "read", "goal_id")}
+
+
+def test_one_process_at_work_for_two_sessions() -> None:
+    lane = [(tool, {"session_id": Ref(f"{tool}.0", "session_id")}) for tool in ("a", "b")]
+    assert meetings(program(lane, inflight=2)) == {("apart", "a", "b")}
+
+
+def test_what_is_new_comes_first() -> None:
+    adds = [program([("add", {"goal_id": GOAL})], [("add", {"goal_id": GOAL})]) for _ in range(3)]
+    rare = program([("rare", {})], [("rare", {})])
+    assert varied([*adds, rare])[1] == rare
+
+
+def test_the_programs_are_the_same_and_a_few_of_them_show_nearly_all() -> None:
+    written = [
+        one for seed in range(4) for one in generate(CascadeMachine, Knobs(5, 20, 1.0, 3), seed, 6)
+    ]
+    ordered = varied(written)
+    assert sorted(p.digest() for p in ordered) == sorted(p.digest() for p in written)
+    assert shown(ordered[:8]) > shown(written[:8])
+
+
+def shown(programs: Sequence[Program]) -> int:
+    return len({feature for one in programs for feature in features(one)})

@@ -19,28 +19,18 @@ def goals_add_dependency(store: Store, args: dict[str, Any]) -> dict[str, Any]:
     the same. Longer cycles are not looked for."""
     goal, other = args["goal_id"], args["depends_on"]
     dependency, description = new_id(), args.get("description")
-    row = (dependency, goal, other, description)
-    refusal: Refused | None = None
     if planted("dependency-write-skew"):
         with store.read() as db:
-            _refuse_cycle(db, goal, other)
+            _refuse_both_ways(db, goal, other)
         pause(0.01)
     locked = _locked(store, goal, other) if planted("dependency-deadlock") else nullcontext()
     with locked, store.write() as db:
         objective = _objective(db, goal, "Goal not found")
         other_objective = _objective(db, other, "Dependency goal not found")
-        try:
-            if not planted("dependency-write-skew"):
-                _refuse_cycle(db, goal, other)
-        except Refused as cycle:
-            if not planted("refused-cycle-is-stored"):
-                raise
-            refusal = cycle
-        if _exists(db, goal, other):
-            raise Refused("Dependency already exists", goal_id=goal, depends_on=other)
+        if not planted("dependency-write-skew"):
+            _refuse_both_ways(db, goal, other)
+        row = (dependency, goal, other, description)
         db.execute("INSERT INTO goal_dependencies VALUES (?, ?, ?, ?)", row)
-    if refusal is not None:
-        raise refusal
     return {
         "dependency_id": dependency,
         "goal_id": goal,
@@ -68,11 +58,13 @@ def _exists(db: sqlite3.Connection, goal: str, other: str) -> bool:
     return found.fetchone() is not None
 
 
-def _refuse_cycle(db: sqlite3.Connection, goal: str, other: str) -> None:
+def _refuse_both_ways(db: sqlite3.Connection, goal: str, other: str) -> None:
     if goal == other or _exists(db, other, goal):
         raise Refused(
             "Circular dependency detected", detail=f"Goal {other} already depends on {goal}"
         )
+    if _exists(db, goal, other):
+        raise Refused("Dependency already exists", goal_id=goal, depends_on=other)
 
 
 @contextmanager

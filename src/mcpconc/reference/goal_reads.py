@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from mcpconc.reference.goal_rows import reading, remember
+from mcpconc.reference.goal_rows import Goal, remember, remembered
 from mcpconc.reference.store import PROJECT, Refused, Store, now
 from mcpconc.reference.switch import pause, planted, scratch
 
@@ -22,14 +22,17 @@ Counts = tuple[int, int]
 def goals_list(store: Store, args: dict[str, Any]) -> dict[str, Any]:
     """The goals of a session's project, newest first: the open ones, or the completed ones."""
     completed, session = bool(args.get("completed")), args.get("session_id")
-    with reading(store) as db:
+    with store.read() as db:
         project = _project(db, session)
-        rows = db.execute(
+        found = db.execute(
             "SELECT rowid, * FROM goals WHERE project_id = ? AND is_completed = ?"
             " ORDER BY created_timestamp DESC, rowid DESC",
             (project, completed),
-        ).fetchall()
-        remember(dict(row) for row in rows)
+        )
+        rows: list[Goal] = [dict(row) for row in found]
+        remember(rows)
+        if planted("progress-from-cache"):
+            rows = [remembered(row) for row in rows]
         counts = _counts(store, db, [row["id"] for row in rows[:LIMIT]])
     goals = [_shown(row, *counts[row["id"]]) for row in rows[:LIMIT]]
     return {
@@ -57,7 +60,7 @@ def _project(db: sqlite3.Connection, session: str | None) -> str:
     return str(row[0])
 
 
-def _shown(row: sqlite3.Row, total: int, completed: int) -> dict[str, Any]:
+def _shown(row: Goal, total: int, completed: int) -> dict[str, Any]:
     reason = {"completion_reason": row["completion_reason"]} if row["is_completed"] else {}
     return {
         "goal_id": row["id"],
@@ -77,7 +80,7 @@ def _shown(row: sqlite3.Row, total: int, completed: int) -> dict[str, Any]:
 def goals_progress(store: Store, args: dict[str, Any]) -> dict[str, Any]:
     """How many tasks a goal has, and how many of them are completed."""
     goal = args["goal_id"]
-    with reading(store) as db:
+    with store.read() as db:
         if db.execute("SELECT 1 FROM goals WHERE id = ?", (goal,)).fetchone() is None:
             raise Refused("Goal not found", goal_id=goal)
         total, completed = _counts(store, db, [goal])[goal]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sqlite3
-import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
 from typing import Any
@@ -12,12 +11,10 @@ from typing import Any
 from mcpconc.reference.store import Store
 from mcpconc.reference.switch import pause, planted, scratch
 
-__all__ = ["Goal", "changing", "noted", "put", "reading", "remember", "uncommitted", "upgraded"]
+__all__ = ["Goal", "changing", "noted", "put", "remember", "remembered", "upgraded"]
 
 Goal = dict[str, Any]
 """The row of a goal: its columns, and `rowid`."""
-
-_one_at_a_time = threading.Lock()
 
 
 @contextmanager
@@ -26,23 +23,26 @@ def changing(
 ) -> Iterator[tuple[sqlite3.Connection, list[Goal]]]:
     """A write transaction, and the goals that it is about as they are in it."""
     query = f"SELECT rowid, * FROM goals WHERE {where} ORDER BY rowid"
-    before: list[Goal] = []
+    if planted("intermediate-read"):
+        with closing(store.connect()) as db:  # each statement is a transaction
+            db.execute("PRAGMA foreign_keys = OFF")
+            yield db, [dict(row) for row in db.execute(query, values)]
+        return
     if planted("goal-data-written-back") or planted("goal-row-written-back"):
         with store.read() as db:
-            before = [dict(row) for row in db.execute(query, values)]
-        remember(before)
+            remember([dict(row) for row in db.execute(query, values)])
         pause(0.01)
     with store.write() as db:
         now = [dict(row) for row in db.execute(query, values)]
-        yield db, [_as_remembered(goal) for goal in now]
+        yield db, [_to_change(goal) for goal in now]
 
 
 def put(db: sqlite3.Connection, goal: Goal, **changed: Any) -> None:
     """Change these columns of a goal."""
     if planted("goal-row-written-back"):
         changed = {**goal, **changed}
-    if planted("dirty-status"):
-        _put_in_place(db, {**goal, **changed})
+    if planted("intermediate-read"):
+        _taken_out_and_put_back(db, {**goal, **changed})
         return
     columns = ", ".join(f"{name} = ?" for name in changed)
     db.execute(f"UPDATE goals SET {columns} WHERE id = ?", (*changed.values(), goal["id"]))
@@ -58,55 +58,36 @@ def noted(goal: Goal, **facts: Any) -> str:
     return json.dumps({**data, "metadata": {**data["metadata"], **facts}})
 
 
+REMEMBERING = ("goal-row-written-back", "goal-data-written-back", "progress-from-cache")
+
+
 def remember(goals: Iterable[Goal], again: bool = False) -> None:
-    """For the bugs goal-row-written-back and goal-data-written-back: what a process has seen of
-    a goal first, or has written to it last, is what it writes back."""
-    if planted("goal-data-written-back") or planted("goal-row-written-back"):
+    """For bugs: what a process has seen of a goal first, or has written to it last, is what it
+    takes for true from then on."""
+    if any(map(planted, REMEMBERING)):
         known: dict[str, Goal] = scratch.setdefault("goals", {})
         for goal in goals:
             if again or goal["id"] not in known:
                 known[goal["id"]] = goal
 
 
-def _as_remembered(goal: Goal) -> Goal:
+def remembered(goal: Goal) -> Goal:
     known: Goal = scratch.get("goals", {}).get(goal["id"], goal)
+    return known
+
+
+def _to_change(goal: Goal) -> Goal:
     if planted("goal-data-written-back"):
-        return {**goal, "goal_data": known["goal_data"]}
-    return known if planted("goal-row-written-back") else goal
+        return {**goal, "goal_data": remembered(goal)["goal_data"]}
+    return remembered(goal) if planted("goal-row-written-back") else goal
 
 
-def _put_in_place(db: sqlite3.Connection, goal: Goal) -> None:
-    """For the bug dirty-status: take the row out and put it back, seen by this process."""
-    db.execute("PRAGMA defer_foreign_keys = ON")
-    with uncommitted(db):
-        db.execute("DELETE FROM goals WHERE id = ?", (goal["id"],))
-        pause(0.01)
-        marks = ", ".join("?" * len(goal))
-        db.execute(f"INSERT INTO goals ({', '.join(goal)}) VALUES ({marks})", (*goal.values(),))
-
-
-@contextmanager
-def reading(store: Store) -> Iterator[sqlite3.Connection]:
-    """One snapshot, for the calls that only read."""
-    if planted("dirty-status"):
-        with _one_at_a_time:
-            writer: sqlite3.Connection | None = scratch.get("writer")
-            if writer is not None:
-                yield writer
-                return
-    with store.read() as db:
-        yield db
-
-
-@contextmanager
-def uncommitted(db: sqlite3.Connection) -> Iterator[None]:
-    """Meanwhile, the reads of this process use this connection."""
-    scratch["writer"] = db
-    try:
-        yield
-    finally:
-        with _one_at_a_time:
-            scratch.pop("writer", None)
+def _taken_out_and_put_back(db: sqlite3.Connection, goal: Goal) -> None:
+    """For the bug intermediate-read."""
+    db.execute("DELETE FROM goals WHERE id = ?", (goal["id"],))
+    pause(0.01)
+    columns, marks = ", ".join(goal), ", ".join("?" * len(goal))
+    db.execute(f"INSERT OR REPLACE INTO goals ({columns}) VALUES ({marks})", (*goal.values(),))
 
 
 def upgraded(store: Store, change: Callable[[sqlite3.Connection], None]) -> bool:

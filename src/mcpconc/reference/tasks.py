@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import random
 import sqlite3
 import uuid
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from mcpconc.reference.goal_reads import tasks_changed
-from mcpconc.reference.goal_rows import changing, noted, put, reading, uncommitted, upgraded
+from mcpconc.reference.goal_rows import changing, noted, put, upgraded
 from mcpconc.reference.store import Refused, Store, new_id, now
 from mcpconc.reference.switch import pause, planted
 
@@ -40,10 +41,12 @@ def _add(store: Store, goal: str, description: str) -> tuple[str, float]:
         with store.read() as db:
             number = len(_tasks(db, goal))
         task, insert = str(uuid.uuid5(uuid.NAMESPACE_OID, f"{goal} {number}")), "INSERT OR REPLACE"
+    if planted("clock-before-lock"):
+        pause(0.01 * random.random())
     with changing(store, "id = ?", goal) as (db, rows):
         if not rows:
             raise Refused(f"Goal not found: {goal}")
-        moment = asked if planted("task-clock-before-lock") else now()
+        moment = asked if planted("clock-before-lock") else now()
         data = {"description": description, "status": "pending", "completion_evidence": None}
         db.execute(
             f"{insert} INTO subtasks (id, goal_id, description, status, created_timestamp,"
@@ -71,10 +74,6 @@ def goals_complete_task(store: Store, args: dict[str, Any]) -> dict[str, Any]:
         with store.write() as db:
             row = _task(db, task)
             goal = row["goal_id"]
-            if planted("dirty-status"):
-                with uncommitted(db):
-                    db.execute("UPDATE subtasks SET status = 'completed' WHERE id = ?", (task,))
-                    pause(0.01)
             _write(db, _completed(row, evidence))
     tasks_changed(store, goal)
     return {
@@ -162,7 +161,7 @@ def _complete_as_claimed(store: Store, task: str, evidence: str | None) -> str:
 def goals_get_tasks(store: Store, args: dict[str, Any]) -> dict[str, Any]:
     """A goal's tasks, oldest first."""
     goal = args["goal_id"]
-    with reading(store) as db:
+    with store.read() as db:
         tasks = [_shown(row) for row in _tasks(db, goal)]
     if not tasks:
         raise Refused("No tasks found for goal", goal_id=goal, tasks=[])

@@ -10,7 +10,6 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from mcpconc.linearize.product import Product
 from mcpconc.model.base import Model, Op, Partition, Reject
 from mcpconc.model.counter import Counter
 from mcpconc.model.keyed import Keyed
@@ -225,15 +224,19 @@ def pair(upto: Upto, size: int) -> list[Partition]:
     for i in range(1 + upto(size - 1)):
         name, asked = register_once(upto, i)
         invoked, returned = max(0, 2 * i - upto(6)), 2 * i + upto(6)
+        lost = upto(5) == 0
         for object in pick(upto, (0,), (1,), (0, 1)):
             op = Op(f"c{i}", 0, name, asked, None, invoked, None)
             seen = states[object][max(0, len(states[object]) - 1 - (upto(3) == 0))]
-            op = replace(op, output=due(model, seen, op), returned=returned)
+            if not lost:
+                op = replace(op, output=due(model, seen, op), returned=returned)
             ops[object].append(op)
+            if lost and upto(1):
+                continue
             after = model.step(states[object][-1], replace(op, output=None))
             assert not isinstance(after, Reject)
             states[object].append(after[0])
     return [Partition("register", key, model, tuple(o)) for key, o in zip("xy", ops, strict=True)]
 
 
-__all__ = ["KINDS", "Bag", "Kind", "Product", "Upto", "due", "history", "mistold", "pair"]
+__all__ = ["KINDS", "Bag", "Kind", "Upto", "due", "history", "mistold", "pair"]

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from mcpconc import published
 from mcpconc.errors import TraceError, UsageError
-from mcpconc.linearize.product import products
+from mcpconc.linearize.product import products, searchable
 from mcpconc.linearize.search import SLICE, decide
 from mcpconc.model.base import Partition
 from mcpconc.recheck import spec_of
@@ -89,6 +89,9 @@ def judge(case: Case, budget: int, max_time: float) -> Judged:
         if verdict is Verdict.VIOLATION:
             break
     for joined in products(case.partitions) if verdict is Verdict.OK else ():
+        if not searchable(joined):
+            apart += 1
+            continue
         for _, found in decide([joined], budget, SLICE, brief=True, expired=expired):
             steps += found.steps
             states += found.states

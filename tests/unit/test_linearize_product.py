@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mcpconc.linearize.product import products
+from mcpconc.linearize.product import LARGEST, products, searchable
 from mcpconc.linearize.search import check
 from mcpconc.model.base import SNAPSHOT, Op, Partition
 from mcpconc.model.register import Register
@@ -71,3 +71,24 @@ def test_each_component_is_a_product_of_its_own() -> None:
         "register p1, register p",
         "register q1, register q",
     ]
+
+
+def test_what_each_object_tells_of_the_order_spares_the_search_of_the_whole() -> None:
+    # Each list shows one of twelve objects as written and the next one not yet.
+    parts = []
+    for number in range(12):
+        lists = [read(f"list{n}", 1 if n == number else 0, 0, 100) for n in (number - 1, number)]
+        parts.append(register(str(number), write(f"w{number}", 0, 100), *lists))
+    (joined,) = products(parts)
+    found = check(joined, 2_000)
+    assert found.verdict is Verdict.OK
+    writes = [call for call in found.order if call.startswith("w")]
+    assert writes == [f"w{number}" for number in range(12)]
+
+
+def test_a_set_too_large_to_be_searched_is_known_as_such() -> None:
+    (joined,) = products([register("x", write("w", 0, 1)), register("y", write("w", 0, 1))])
+    assert searchable(joined)
+    many = LARGEST // 2 + 1
+    ops = tuple(write(f"w{n}", n, n) for n in range(many))
+    assert not searchable(Partition("register", "x, y", joined.model, ops))

@@ -59,7 +59,9 @@ class Plan:
     """… and number by return → bit among the late."""
     needs: Mapping[int, tuple[int, ...]]
     """Operation → those that come before it in every complete order, as far as the model says
-    so and real time does not say it already. Pure operations need nothing: see `search`."""
+    so and real time does not say it already."""
+    place: Mapping[int, int]
+    """Index in `partition.ops` → number here; what is pure and never answered has none."""
 
 
 def plan(partition: Partition) -> Plan:
@@ -106,6 +108,7 @@ def plan(partition: Partition) -> Plan:
         reads=sum(bit for i, bit in gates.items() if pure[i]),
         gates=gates,
         needs=_needs(partition, place),
+        place=place,
     )
 
 
@@ -169,7 +172,6 @@ def _needs(partition: Partition, place: Mapping[int, int]) -> dict[int, tuple[in
         end = ops[first].returned
         if end is not None and end < ops[then].invoked:
             continue
-        # What has no place is pure and never answered: it is not placed at all.
-        if first in place and then in place and not model.pure(ops[then]):
+        if first in place and then in place:
             needs.setdefault(place[then], []).append(place[first])
     return {i: tuple(dict.fromkeys(firsts)) for i, firsts in needs.items()}

@@ -15,11 +15,19 @@ from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from mcpconc.linearize.plan import plan
+from mcpconc.linearize.search import excludes
 from mcpconc.model.base import SNAPSHOT, Model, Op, Ordering, Partition, Reject
 
-__all__ = ["Product", "products"]
+__all__ = ["Product", "products", "searchable"]
 
 NONE: frozenset[str] = frozenset()
+
+TOLD = "one of the objects explains its answers in no other order"
+LARGEST = 2_000_000
+"""Parts times operations: the states of so large a search are tens of megabytes."""
+ASKED = 2_000
+"""Steps to find out which of two operations came first, as one object sees it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +47,7 @@ class Product:
 
     def step(self, state: tuple[Hashable, ...], op: Op) -> Sequence[tuple[Hashable, ...]] | Reject:
         states = [state]
-        pieces: Any = op.input
-        for part, piece in pieces:
+        for part, piece in _pieces(op):
             after = []
             why = None
             for s in states:
@@ -55,22 +62,24 @@ class Product:
         return states
 
     def pure(self, op: Op) -> bool:
-        pieces: Any = op.input
-        return all(self.parts[part].pure(piece) for part, piece in pieces)
+        return all(self.parts[part].pure(piece) for part, piece in _pieces(op))
 
     def order(self, ops: Sequence[Op]) -> Iterator[tuple[int, int, str]]:
-        """What each part tells alone: an order of the whole is one of each part."""
+        """What each part tells alone: an order of the whole is one of each part.
+
+        Beside what the part's model says, this is asked of the search: where an operation that
+        joins parts overlaps another one, can it come first in this part, can it come last?
+        """
         of_part: dict[int, list[tuple[int, Op]]] = {}
         for i, op in enumerate(ops):
-            pieces: Any = op.input
-            for part, piece in pieces:
-                seen = replace(piece, invoked=op.invoked, returned=op.returned)
+            for part, piece in _pieces(op):
+                seen = replace(piece, call=op.call, invoked=op.invoked, returned=op.returned)
                 of_part.setdefault(part, []).append((i, seen))
-        for part, seen_by in of_part.items():
-            model = self.parts[part]
-            if isinstance(model, Ordering):
-                for first, then, why in model.order([op for _, op in seen_by]):
-                    yield seen_by[first][0], seen_by[then][0], why
+        for part, members in of_part.items():
+            alone = Partition("", "", self.parts[part], tuple(op for _, op in members))
+            joints = [k for k, (i, _) in enumerate(members) if len(_pieces(ops[i])) > 1]
+            for first, then in _told(alone, joints):
+                yield members[first][0], members[then][0], TOLD
 
     def excusing(self, quirks: frozenset[str]) -> Product:
         return self
@@ -78,6 +87,35 @@ class Product:
     def describe(self, state: tuple[Hashable, ...]) -> str:
         each = zip(self.kinds, self.parts, state, strict=True)
         return "; ".join(f"{kind} {part.describe(s)}" for kind, part, s in each)
+
+
+def _pieces(op: Op) -> Sequence[tuple[int, Op]]:
+    pieces: Any = op.input
+    return tuple(pieces)
+
+
+def _told(alone: Partition, joints: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """(first, then) of one part: what its model says, and what the search says of `joints`."""
+    model, ops = alone.model, alone.ops
+    if isinstance(model, Ordering):
+        yield from ((first, then) for first, then, _ in model.order(ops))
+    ready = plan(alone)
+    answered = [i for i, op in enumerate(ops) if op.answered and op.call != SNAPSHOT]
+    for joint in joints:
+        for other in answered:
+            if other == joint or not _overlap(ops[joint], ops[other]):
+                continue
+            if model.pure(ops[joint]) and model.pure(ops[other]):
+                continue
+            for first, then in ((joint, other), (other, joint)):
+                if excludes(ready, then, first, ASKED):
+                    yield first, then
+
+
+def _overlap(a: Op, b: Op) -> bool:
+    assert a.returned is not None
+    assert b.returned is not None
+    return a.invoked <= b.returned and b.invoked <= a.returned
 
 
 def products(partitions: Sequence[Partition]) -> list[Partition]:
@@ -103,6 +141,12 @@ def products(partitions: Sequence[Partition]) -> list[Partition]:
     for i, partition in enumerate(partitions):
         components.setdefault(lead(i), []).append(partition)
     return [_product(members) for members in components.values() if len(members) > 1]
+
+
+def searchable(joined: Partition) -> bool:
+    """Whether a product is small enough to be searched: a state holds those of all parts."""
+    parts = joined.model.parts if isinstance(joined.model, Product) else ()
+    return len(parts) * len(joined.ops) <= LARGEST
 
 
 def _product(members: Sequence[Partition]) -> Partition:

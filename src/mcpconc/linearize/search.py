@@ -35,9 +35,9 @@ configuration.
 * Needs. Some models can tell from unique values what comes before what in every *complete* order
   (`Ordering`); an operation is not placed before those that it needs. No complete order is lost,
   and the prunings above argue with orders of the model alone: what they put in the place of a
-  complete order is complete, so it has what it needs too, and a pure operation that fits need not
-  be asked. Orders that are not complete may be lost: where this search finds none, the verdict
-  stands, and a second one without needs looks for the longest order.
+  complete order is complete, so it has what it needs too. Orders that are not complete may be
+  lost: where this search finds none, the verdict stands, and a second one without needs looks
+  for the longest order.
 
 Models may branch: each successor is a configuration of its own, so the prunings above speak of
 single states, and an order is found if any choice of successors gives one.
@@ -53,7 +53,7 @@ from mcpconc.linearize.plan import Plan, plan
 from mcpconc.model.base import Partition, Reject
 from mcpconc.verdict import Verdict
 
-__all__ = ["BUDGET", "SLICE", "Linearization", "check", "check_all", "decide"]
+__all__ = ["BUDGET", "SLICE", "Linearization", "check", "check_all", "decide", "excludes"]
 
 BUDGET = 1_000_000
 """Steps per partition: about a second of CPU, apart from what the model's own `step` costs."""
@@ -141,6 +141,22 @@ def decide(
                 yield number, end.value
 
 
+def excludes(ready: Plan, first: int, then: int, budget: int) -> bool:
+    """Whether it is certain, within `budget` steps, that no complete order places number `first`
+    of the partition's operations before number `then`. Both must be answered ones: prunings that
+    leave out a never-answered one, or put its twin in its place, keep the order of the others.
+    """
+    then = ready.place[then]
+    needs = {**ready.needs, then: (*ready.needs.get(then, ()), ready.place[first])}
+    walk = _search(ready, needs, budget, budget, never)
+    try:
+        while True:
+            next(walk)
+    except StopIteration as end:
+        found: Linearization = end.value
+        return found.verdict is Verdict.VIOLATION
+
+
 def _decide(
     partition: Partition, budget: int, slice: int, brief: bool, expired: Callable[[], bool]
 ) -> Generator[None, None, Linearization]:
@@ -213,6 +229,8 @@ def _search(
                     todo ^= bit
                     i = low + bit.bit_length() - 1
                     steps += 1
+                    if needs and i in needs and _lacks(needs[i], n, low, rel, spent):
+                        continue
                     new = moves[i].get(s)
                     if move(i, s) if new is None else new:
                         rel |= bit
@@ -225,6 +243,8 @@ def _search(
                         todo ^= bit
                         i = n + bit.bit_length() - 1
                         steps += 1
+                        if needs and i in needs and _lacks(needs[i], n, low, rel, spent):
+                            continue
                         new = moves[i].get(s)
                         if move(i, s) if new is None else new:
                             spent |= bit

@@ -17,7 +17,7 @@ from dataclasses import replace
 from typing import Any
 
 from mcpconc.linearize.explain import Explanation, explain, show
-from mcpconc.linearize.product import products
+from mcpconc.linearize.product import products, searchable
 from mcpconc.linearize.search import Linearization, check, check_all
 from mcpconc.model.base import SNAPSHOT, Partition
 from mcpconc.oracle.base import Finding, Label, Result, Run
@@ -65,10 +65,10 @@ def linearizability(run: Run) -> Result:
     notes: list[str] = []
     apart = dict.fromkeys((p.kind, name) for p in explained for name in sorted(p.projected))
     for joined in products(explained):
-        found = check(joined, TOGETHER)
-        if found.verdict is Verdict.VIOLATION:
-            findings.append(_across(joined, found))
-        elif found.verdict is Verdict.UNKNOWN:
+        whole = check(joined, TOGETHER) if searchable(joined) else None
+        if whole is not None and whole.verdict is Verdict.VIOLATION:
+            findings.append(_across(joined, whole))
+        elif whole is None or whole.verdict is Verdict.UNKNOWN:
             notes.append(
                 f"objects joined by calls were judged one by one, not together: {joined.kind} "
                 f"with {len(joined.ops)} operations"

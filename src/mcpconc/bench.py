@@ -17,7 +17,7 @@ from pathlib import Path
 
 from mcpconc import published
 from mcpconc.errors import TraceError, UsageError
-from mcpconc.linearize.product import products, searchable
+from mcpconc.linearize.product import components, product, searchable
 from mcpconc.linearize.search import SLICE, decide
 from mcpconc.model.base import Partition
 from mcpconc.recheck import spec_of
@@ -88,11 +88,11 @@ def judge(case: Case, budget: int, max_time: float) -> Judged:
         states += found.states
         if verdict is Verdict.VIOLATION:
             break
-    for joined in products(case.partitions) if verdict is Verdict.OK else ():
-        if not searchable(joined):
+    for members in components(case.partitions) if verdict is Verdict.OK else ():
+        if not searchable(members):
             apart += 1
             continue
-        for _, found in decide([joined], budget, SLICE, brief=True, expired=expired):
+        for _, found in decide([product(members)], budget, SLICE, brief=True, expired=expired):
             steps += found.steps
             states += found.states
             apart += found.verdict is Verdict.UNKNOWN

@@ -19,7 +19,7 @@ from mcpconc.linearize.plan import plan
 from mcpconc.linearize.search import excludes
 from mcpconc.model.base import SNAPSHOT, Model, Op, Ordering, Partition, Reject
 
-__all__ = ["Product", "products", "searchable"]
+__all__ = ["Product", "components", "product", "products", "searchable"]
 
 NONE: frozenset[str] = frozenset()
 
@@ -118,8 +118,8 @@ def _overlap(a: Op, b: Op) -> bool:
     return a.invoked <= b.returned and b.invoked <= a.returned
 
 
-def products(partitions: Sequence[Partition]) -> list[Partition]:
-    """One product for each set of two or more partitions that answered calls join.
+def components(partitions: Sequence[Partition]) -> list[list[Partition]]:
+    """The sets of two or more partitions that answered calls join.
 
     The read-back joins nothing: it comes after every answered call, so it sees each object at
     the same moment anyway.
@@ -137,19 +137,24 @@ def products(partitions: Sequence[Partition]) -> list[Partition]:
         for op in partition.ops:
             if op.answered and op.call != SNAPSHOT:
                 leader[lead(i)] = lead(first.setdefault(op.call, i))
-    components: dict[int, list[Partition]] = {}
+    found: dict[int, list[Partition]] = {}
     for i, partition in enumerate(partitions):
-        components.setdefault(lead(i), []).append(partition)
-    return [_product(members) for members in components.values() if len(members) > 1]
+        found.setdefault(lead(i), []).append(partition)
+    return [members for members in found.values() if len(members) > 1]
 
 
-def searchable(joined: Partition) -> bool:
-    """Whether a product is small enough to be searched: a state holds those of all parts."""
-    parts = joined.model.parts if isinstance(joined.model, Product) else ()
-    return len(parts) * len(joined.ops) <= LARGEST
+def searchable(members: Sequence[Partition]) -> bool:
+    """Whether a component is small enough to be searched: a state holds those of all parts."""
+    return len(members) * sum(len(member.ops) for member in members) <= LARGEST
 
 
-def _product(members: Sequence[Partition]) -> Partition:
+def products(partitions: Sequence[Partition]) -> list[Partition]:
+    """The product of each component."""
+    return [product(members) for members in components(partitions)]
+
+
+def product(members: Sequence[Partition]) -> Partition:
+    """Several partitions as one, with each answered call in one piece."""
     whole: dict[tuple[Any, ...], list[tuple[int, Op]]] = {}
     for part, member in enumerate(members):
         for op in member.ops:

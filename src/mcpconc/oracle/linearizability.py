@@ -17,7 +17,7 @@ from dataclasses import replace
 from typing import Any
 
 from mcpconc.linearize.explain import Explanation, explain, show
-from mcpconc.linearize.product import products, searchable
+from mcpconc.linearize.product import components, product, searchable
 from mcpconc.linearize.search import Linearization, check, check_all
 from mcpconc.model.base import SNAPSHOT, Partition
 from mcpconc.oracle.base import Finding, Label, Result, Run
@@ -64,14 +64,16 @@ def linearizability(run: Run) -> Result:
             )
     notes: list[str] = []
     apart = dict.fromkeys((p.kind, name) for p in explained for name in sorted(p.projected))
-    for joined in products(explained):
-        whole = check(joined, TOGETHER) if searchable(joined) else None
-        if whole is not None and whole.verdict is Verdict.VIOLATION:
+    for members in components(explained):
+        joined = product(members) if searchable(members) else None
+        whole = check(joined, TOGETHER) if joined is not None else None
+        if joined is not None and whole is not None and whole.verdict is Verdict.VIOLATION:
             findings.append(_across(joined, whole))
         elif whole is None or whole.verdict is Verdict.UNKNOWN:
+            kinds = " + ".join(sorted({member.kind for member in members}))
             notes.append(
-                f"objects joined by calls were judged one by one, not together: {joined.kind} "
-                f"with {len(joined.ops)} operations"
+                f"objects joined by calls were judged one by one, not together: {len(members)} "
+                f"objects, {kinds}"
             )
     if notes:
         notes += [f"{name} was judged per {kind}, not whole" for kind, name in apart]

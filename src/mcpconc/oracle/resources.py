@@ -199,9 +199,9 @@ def _told(one: _Slow, other: _Slow) -> Finding:
         summary=f"{tool} takes ever longer: {call.seconds:.2f} s after "
         f"{call.witness_seconds:.2f} s",
         reason=(
-            f"{call.witness.call} took {call.witness_seconds:.2f} s, {call.op.call}, sent later "
-            f"with {one.beside} others in flight at some time, {call.seconds:.2f} s: more than "
-            f"the {one.allowed:.2f} s that queueing behind all of them explains.",
+            f"{call.witness.call} took {call.witness_seconds:.2f} s; {call.op.call}, sent later, "
+            f"{call.seconds:.2f} s. It overlapped {one.beside} other calls, and waiting for all "
+            f"of them explains {one.allowed:.2f} s.",
             f"So did {other.call.op.call} ({other.call.op.tool}) at another time, "
             f"{other.call.seconds:.2f} s for {other.call.witness_seconds:.2f} s; and no later "
             f"{tool} was quick again.",

@@ -141,6 +141,29 @@ def test_a_world_that_does_not_come_to_rest_is_noted(tmp_path: Path) -> None:
     assert len(anyio.run(main).notes("not-quiescent")) == 1
 
 
+def test_a_watch_sees_the_whole_run_and_has_the_last_word(tmp_path: Path) -> None:
+    class Watch:
+        def __init__(self, recorder: Recorder) -> None:
+            self.recorder = recorder
+
+        async def serve(self) -> None:
+            self.recorder.note("watching")
+            await anyio.sleep_forever()
+
+        async def afterwards(self) -> None:
+            self.recorder.note("afterwards")
+
+    async def main() -> History:
+        async with fleet(tmp_path) as (up, world):
+            with Recorder(None) as recorder:
+                program = Program(1, prefix=(call("p"),), suffix=(call("s"),))
+                watch = Watch(recorder)
+                return await up.run(program, make("free", 0), recorder, world, world.quiesce, watch)
+
+    what = [event.value.get("what", event.call) for event in anyio.run(main).events]
+    assert what == ["watching", "p", "p", "s", "s", "afterwards", ENDED]
+
+
 def test_a_dead_server_is_restarted_for_the_suffix(tmp_path: Path) -> None:
     program = Program(1, lanes=((call("a", "unlucky"), call("b")),), suffix=(call("s"),))
     history = drive(tmp_path, program, "dies")

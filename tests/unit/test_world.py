@@ -42,6 +42,8 @@ for line in sys.stdin:
     word = line.strip()
     if word == "detach":
         subprocess.Popen(["sleep", "0.4"], start_new_session=True, stdout=subprocess.DEVNULL)
+    elif word == "linger":
+        subprocess.Popen(["sleep", "1000"], stdout=subprocess.DEVNULL)
     elif word == "write":
         open("ws/new.txt", "w").write("new")
         connection = sqlite3.connect("data/main.db", isolation_level=None)
@@ -273,6 +275,26 @@ async def test_a_detached_child_is_waited_for(made):
         assert made.busy()
         assert not await made.quiesce(0.1)
         assert await made.quiesce(10)
+
+
+async def test_who_would_not_rest_is_waited_for_once(made):
+    made.target.rest_timeout = 2.5
+    async with server(made) as running:
+        running.send("spin")
+        begun = anyio.current_time()
+        assert not await made.quiesce()
+        once = anyio.current_time() - begun
+        assert not await made.quiesce()
+        assert anyio.current_time() - begun - once < once
+
+
+async def test_strays_are_killed_and_servers_are_not(made):
+    async with server(made) as running:
+        running.ask("linger")
+        assert [command.split()[0] for command in made.strays().values()] == ["sleep"]
+        assert await made.kill_strays() == set()
+        assert made.strays() == {}
+        assert made.members() == {running.pid}
 
 
 async def test_a_server_that_spins_is_work(made):

@@ -16,13 +16,14 @@ from pathlib import Path
 from typing import IO, Any
 
 from mcpconc.reference.store import VECTORS, Store
-from mcpconc.reference.switch import planted
+from mcpconc.reference.switch import pause, planted
 
 __all__ = ["Checkpoint", "Index", "best", "indexing", "latest_vectors", "lookup", "read_index"]
 
 Checkpoint = dict[str, Any]
 """`session_id`, `phase`, `round`, `timestamp`, `vectors`, `meta`: what a note holds."""
 
+WINDOW = 0.005
 PRIORITY = ("PREFLIGHT", "CHECK", "ACT", "POSTFLIGHT")
 
 
@@ -85,9 +86,12 @@ def indexing(store: Store) -> Iterator[Index]:
     if planted("checkpoint-file-truncated"):
         entries = _read(store)
         with _path(store).open("w", encoding="utf-8") as file:
+            pause(WINDOW)
             yield Index(store, entries, file)
     elif planted("checkpoint-file-written-back"):
-        yield Index(store, _read(store))
+        entries = _read(store)
+        pause(WINDOW)
+        yield Index(store, entries)
     else:
         yield Index(store)
 

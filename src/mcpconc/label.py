@@ -17,7 +17,7 @@ from mcpconc.cuts import sequence
 from mcpconc.oracle.base import Label
 from mcpconc.program import Call, Program, refs
 
-__all__ = ["Labelled", "label", "orders"]
+__all__ = ["LIMIT", "Labelled", "label", "orders"]
 
 LIMIT = 24
 """Up to so many orders all are run; of more, a sample of so many."""

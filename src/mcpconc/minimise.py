@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from itertools import count
 
 from mcpconc.cuts import only, overlaps, sequence
-from mcpconc.label import Labelled, label
+from mcpconc.label import LIMIT, Labelled, label
 from mcpconc.oracle.base import Finding, Label
 from mcpconc.program import Program
 from mcpconc.rig import Execution, Rig
@@ -59,11 +59,14 @@ async def minimise(
     expired: Callable[[], bool],
     enough: Callable[[], bool] | None = None,
     progress: Callable[[int, int, bool], None],
+    orders: int = LIMIT,
+    alone_budget: int = ALONE,
 ) -> Minimised:
     """Shrink the program of a finding and say what it is: sequential, cross-agent or race.
 
     Nothing is begun after `expired`; shrinking ends at `enough`, which comes before that, so
-    that there is time to find the label.
+    that there is time to find the label, for which at most so many one-at-a-time `orders` are
+    tried. A sequential program is made smaller in at most `alone_budget` attempts.
 
     The cheapest question comes first: do the calls involved show it when one agent makes them
     one after another? Then it is a sequential defect, and done.
@@ -123,7 +126,7 @@ async def minimise(
     shrunk = await shrink(program, finding.calls, attempt, expired=enough, progress=progress)
     smallest = shrunk.program
     if shrunk.reproduced:
-        labelled = await label(smallest, head, sequentially, expired=expired)
+        labelled = await label(smallest, head, sequentially, limit=orders, expired=expired)
     else:
         labelled = Labelled(Label.UNLABELLED, "it did not come back", 0, 0)
     smallest = labelled.shown or smallest

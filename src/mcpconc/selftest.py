@@ -86,6 +86,12 @@ POLISH = 4.0
 LABEL = 4.0
 """Seconds for the label of a minimal program."""
 
+ALONE = 60
+"""Attempts at making a sequential program smaller: some findings blame no call."""
+
+ORDERS = 6
+"""One-at-a-time orders that are tried for it: all of three calls, a sample of four."""
+
 TROUBLES = 3
 """Times in a row that the servers may fail to come up again."""
 
@@ -460,5 +466,14 @@ async def _minimal(bench: _Bench, caught: tuple[Execution, Finding], until: floa
         return clock() >= (until if ended is None else min(until, ended + LABEL))
 
     return await bench.patiently(
-        partial(minimise, bench.rig, *caught, expired=expired, enough=enough, progress=progress)
+        partial(
+            minimise,
+            bench.rig,
+            *caught,
+            expired=expired,
+            enough=enough,
+            progress=progress,
+            orders=ORDERS,
+            alone_budget=ALONE,
+        )
     )

@@ -52,6 +52,7 @@ class Selftest:
         self.out = out
         self.events: list[Any] = []
         self.script = Script().take_over(monkeypatch, selftests)
+        monkeypatch.setattr(selftests, "BATCHES", 1)  # to write programs takes longest here
 
     def run(self, shows: Shows, *plants: Plant, watch: Any = None, **config: Any) -> Any:
         self.script.shows = lambda program: shows(self.script.target.plant, program)

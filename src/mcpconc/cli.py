@@ -104,7 +104,7 @@ seed, and a bug passes that is caught with nine of ten.
 examples:
   mcpconc selftest
   mcpconc selftest --only "lost update",isolation
-  mcpconc selftest --only equal-rounds --seeds 20
+  mcpconc selftest --seeds 20 --no-shrink   how many of 20 seeds catch each bug?
   mcpconc selftest --canary                 a few bugs, in seconds
   mcpconc show out/traces/equal-rounds      its minimal program
   mcpconc fuzz --target reference+equal-rounds
@@ -285,6 +285,7 @@ def _selftest(to: argparse.ArgumentParser) -> None:
     to.add_argument(
         "--seeds", type=_positive, default=1, metavar="K", help="so many seeds, from --seed on (1)"
     )
+    to.add_argument("--no-shrink", action="store_true", help="see that they are caught, no more")
     _out(to)
 
 

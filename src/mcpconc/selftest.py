@@ -110,7 +110,8 @@ T = TypeVar("T")
 class SelftestConfig:
     """What a self-test does. `plants` are tried in this order with each of `seeds` seeds from
     `seed` on; all of them share `budget` seconds per seed. `runs` programs are an escape, and
-    `silent` programs prove that the correct server is."""
+    `silent` programs prove that the correct server is. Without `shrink` a bug is done with once it
+    is caught: what many seeds are for."""
 
     out: Path
     plants: Sequence[Plant] = PLANTS
@@ -122,6 +123,7 @@ class SelftestConfig:
     calls: int = 20
     runs: int = RUNS
     silent: int = SILENT
+    shrink: bool = True
     machine: type[ProgramMachine] = CascadeMachine
     clock: Callable[[], float] = field(default=time.monotonic)
 
@@ -410,6 +412,10 @@ async def _try(
         state = _uncaught(plant, bool(first), runs, most)
         entry = replace(entry, state=state, trace=path)
         after = program if runs else await programs.get(0)
+    elif not bench.config.shrink:
+        path = bench.save(plant.name, *caught, seed)
+        entry = replace(entry, state=PlantState.CAUGHT, trace=path)
+        after = caught[0].run.program
     else:
         best = await _minimal(bench, caught, until)
         entry = _caught(

@@ -202,6 +202,7 @@ def selftest(args: Namespace) -> Exit:
         seed=args.seed,
         seeds=args.seeds,
         silent=selftests.CANARY_SILENT if args.canary else selftests.SILENT,
+        shrink=not args.no_shrink,
     )
     log.configure(args.out / log.NAME, verbose=args.verbose - args.quiet)
     with _console(args) as console:

@@ -180,7 +180,7 @@ def asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Any]:
 
 def test_every_flag_arrives(asked: dict[str, Any]) -> None:
     words = "selftest --only equal-rounds --only isolation --budget 90s --seed 5 --seeds 20 --out o"
-    assert main(words.split()) == Exit.VIOLATION
+    assert main([*words.split(), "--no-shrink"]) == Exit.VIOLATION
     names = [one.name for one in asked.pop("plants")]
     assert "equal-rounds" in names
     assert "transaction-from-shared-file" in names
@@ -190,12 +190,14 @@ def test_every_flag_arrives(asked: dict[str, Any]) -> None:
         "seed": 5,
         "seeds": 20,
         "silent": selftests.SILENT,
+        "shrink": False,
     }
 
 
 def test_by_default_all_bugs_have_ten_minutes(asked: dict[str, Any]) -> None:
     assert main(["selftest"]) == Exit.VIOLATION
     assert (asked["plants"], asked["budget"], asked["seeds"]) == (selftests.PLANTS, 600.0, 1)
+    assert asked["shrink"]
 
 
 def test_a_canary_is_a_few_bugs(asked: dict[str, Any]) -> None:

@@ -40,10 +40,11 @@ def selftest_table(done: SelftestFinished, *, width: int | None = None) -> str:
 def tried_line(tried: PlantTried) -> str:
     """One bug in one line, as it is told while the self-test runs."""
     if tried.state in (PlantState.CAUGHT, PlantState.NOT_MINIMAL):
-        came = f"{tried.runs} run{'s' * (tried.runs != 1)}, {_left(tried)} calls left"
+        came = f"{tried.runs} run{'s' * (tried.runs != 1)}"
+        if tried.left:
+            came += f", {_left(tried)} calls left, {tried.label}"
         return (
-            f"{tried.name}: {tried.state.value} by {tried.oracle}"
-            f" ({came}, {tried.label}, {tried.seconds:.1f} s)"
+            f"{tried.name}: {tried.state.value} by {tried.oracle} ({came}, {tried.seconds:.1f} s)"
         )
     others = f", seen by {', '.join(tried.seen)}" if tried.seen else ""
     return f"{tried.name}: {tried.state.value} ({tried.oracle} in {tried.runs} runs{others})"

@@ -1,0 +1,85 @@
+"""The self-test for real: with every oracle it passes, without any one of them it fails."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from mcpconc import selftest as selftests
+from mcpconc.errors import Exit
+from mcpconc.events import PlantState, SelftestFinished
+from mcpconc.oracle import ORACLES
+from mcpconc.reference.plants import PLANTS, plant
+from mcpconc.selftest import SelftestConfig, selftest
+
+WITNESSES = {
+    "protocol": "stdout-polluted",
+    "effects": "refused-goal-is-stored",
+    "footprint": "criterion-for-everybody",
+    "linearizability": "intermediate-read",
+    "order": "equal-rounds",
+    "isolation": "transaction-from-shared-file",
+    "integrity": "blob-disagrees",
+    "liveness": "ref-lock-left",
+    "resources": "memory-grows",
+}
+"""For each oracle a bug that is soon met."""
+
+
+def run(out: Path, names: Sequence[str], oracles: Any = ORACLES, **config: Any) -> SelftestFinished:
+    plants = tuple(plant(name) for name in names)
+    whole = SelftestConfig(out=out, plants=plants, **{"agents": 2, "silent": 1, **config})
+    return anyio.run(selftest, whole, lambda event: None, oracles)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few_programs() -> Iterator[None]:
+    """To write them takes longest here."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(selftests, "BATCHES", 4)
+        yield
+
+
+@pytest.fixture(scope="module")
+def complete(tmp_path_factory: pytest.TempPathFactory) -> SelftestFinished:
+    return run(tmp_path_factory.mktemp("complete"), list(WITNESSES.values()))
+
+
+def test_every_oracle_has_its_witness() -> None:
+    assert list(WITNESSES) == [name for name, _ in ORACLES]
+    assert all(plant(name).oracle == oracle for oracle, name in WITNESSES.items())
+
+
+@pytest.mark.parametrize("oracle", WITNESSES)
+def test_with_all_oracles_the_right_one_catches_its_bug(
+    oracle: str, complete: SelftestFinished
+) -> None:
+    (tried,) = [one for one in complete.tried if one.name == WITNESSES[oracle]]
+    assert tried.state is PlantState.CAUGHT
+    assert oracle in tried.seen
+
+
+def test_and_the_self_test_passes(complete: SelftestFinished) -> None:
+    assert complete.alarms == ()
+    assert complete.exit is Exit.PASSED
+
+
+@pytest.mark.parametrize("oracle", WITNESSES)
+def test_without_an_oracle_the_self_test_fails(oracle: str, tmp_path: Path) -> None:
+    others = tuple((name, judges) for name, judges in ORACLES if name != oracle)
+    done = run(tmp_path, [WITNESSES[oracle]], others, runs=3)
+    assert done.exit is Exit.VIOLATION
+    assert done.tried[0].state in (PlantState.ESCAPED, PlantState.WRONG_ORACLE)
+
+
+@pytest.mark.long
+def test_all_bugs_with_several_seeds(tmp_path: Path) -> None:
+    """Over ten minutes. Beside the verdict: what nobody else ought to see, nobody else saw."""
+    done = run(tmp_path, [one.name for one in PLANTS], agents=5, silent=40, seeds=3)
+    assert done.exit is Exit.PASSED
+    others = {t.name: set(t.seen) - {t.oracle} for t in done.tried if t.alone}
+    assert {name: seen for name, seen in others.items() if seen} == {}

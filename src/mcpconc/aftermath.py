@@ -31,7 +31,7 @@ from mcpconc.world import World
 
 __all__ = ["Aftermath", "lock_files"]
 
-PATIENCE = 1.0
+PATIENCE = 0.5
 """Seconds for which a lock is tried before it counts as left behind."""
 ASK_TIMEOUT = 30.0
 """Seconds at most for each answer of a server that seems stuck."""

@@ -120,8 +120,13 @@ class Rig:
         if not calm:
             await self.world.kill_strays()
             calm = await self.world.quiesce()
-        if calm and not self.world.holders():
-            return
+        if calm:
+            holders = set(self.world.holders())
+            if not holders:
+                return
+            await self.fleet.restart(lambda pid: bool(holders & self.world.group(pid)))
+            if await self.world.quiesce() and not self.world.holders():
+                return
         await self.fleet.restart()
         if not await self.world.quiesce():
             await self.world.kill_strays()  # what the old servers were still busy with

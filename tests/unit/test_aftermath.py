@@ -107,7 +107,10 @@ async def test_a_transaction_that_is_left_open_is_found_with_its_owner(tmp_path)
         (found,) = liveness(execution.run).findings
         assert "of agent 1" in found.reason[0]
         assert found.calls == ("c0",)
+        innocent, guilty = (session.pid for session in on.fleet.sessions)
         assert left(await run(on, (0, "look", {}))) == []
+        assert on.fleet.sessions[0].pid == innocent
+        assert on.fleet.sessions[1].pid != guilty
 
 
 async def test_a_connection_that_stays_open_locks_nothing(tmp_path):

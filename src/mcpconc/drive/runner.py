@@ -187,9 +187,14 @@ class Fleet:
         """
         await self._restart([s for s in self.sessions if not s.sound], recorder)
 
-    async def restart(self) -> None:
-        """Restart all servers, for example in a new world at the same path."""
-        await self._restart(self.sessions, None)
+    async def restart(self, which: Callable[[int], bool] = lambda pid: True) -> None:
+        """Restart all servers, for example in a new world at the same path; or those with a
+        process id that `which` says yes to.
+
+        :raises TargetError: if a server does not come up again.
+        """
+        chosen = [s for s in self.sessions if s.pid is None or which(s.pid)]
+        await self._restart(chosen, None)
 
     async def _restart(self, sessions: Sequence[Session], recorder: Recorder | None) -> None:
         async def again(session: Session) -> None:

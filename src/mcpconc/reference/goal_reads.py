@@ -102,7 +102,7 @@ def _percentage(total: int, completed: int) -> float:
 def _counts(store: Store, db: sqlite3.Connection, goals: list[str]) -> Mapping[str, Counts]:
     total = _number(db, goals)
     if planted("progress-counted-twice"):
-        pause(0.02)
+        pause(0.03)
         with store.read() as later:
             left = _number(later, goals, "status <> 'completed'")
         return {goal: (total[goal], total[goal] - left[goal]) for goal in goals}

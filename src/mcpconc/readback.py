@@ -61,10 +61,10 @@ async def read(root: Path, layout: Layout, timeout: float = 60.0) -> Snapshot:
         try:
             with anyio.fail_after(timeout):
                 await _read_git(path, git)
-        except TimeoutError:
+        except* TimeoutError:
             git.checks["fsck"] = [f"not read within {timeout:g} s"]
-        except (OSError, ValueError) as error:
-            git.checks["fsck"] = [f"cannot be read: {error}"]
+        except* (OSError, ValueError) as errors:
+            git.checks["fsck"] = [f"cannot be read: {error}" for error in errors.exceptions]
         checks.update({f"git.{check}": said for check, said in git.checks.items()})
 
     async def texts() -> None:
@@ -229,17 +229,19 @@ class _Git:
 
 
 async def _read_git(repository: Path, found: _Git) -> None:
-    out, complaints = await _git(
-        repository, "for-each-ref", "--format=%(objectname) %(objecttype) %(refname)"
-    )
-    noted = {}
-    for line in out.decode("utf-8", "backslashreplace").splitlines():
-        name, kind, ref = line.split(" ", 2)
-        found.refs[ref] = name
-        if ref.startswith("refs/notes") and kind == "commit":
-            noted[ref] = name
+    complaints: list[str] = []
 
-    async def notes() -> None:
+    async def refs() -> None:
+        out, said = await _git(
+            repository, "for-each-ref", "--format=%(objectname) %(objecttype) %(refname)"
+        )
+        complaints[:0] = said
+        noted = {}
+        for line in out.decode("utf-8", "backslashreplace").splitlines():
+            name, kind, ref = line.split(" ", 2)
+            found.refs[ref] = name
+            if ref.startswith("refs/notes") and kind == "commit":
+                noted[ref] = name
         found.notes.update(await _read_notes(repository, noted))
 
     async def fsck() -> None:
@@ -247,13 +249,15 @@ async def _read_git(repository: Path, found: _Git) -> None:
             repository, "fsck", "--connectivity-only", "--no-dangling", "--no-progress"
         )
         lines = out.decode("utf-8", "backslashreplace").splitlines() + said
-        found.checks["fsck"] = complaints + [
+        complaints.extend(
             line for line in lines if line and not line.startswith(("notice:", "dangling "))
-        ]
+        )
 
+    # Nobody writes any more, and starting processes is what takes time.
     async with anyio.create_task_group() as group:
-        group.start_soon(notes)
+        group.start_soon(refs)
         group.start_soon(fsck)
+    found.checks["fsck"] = complaints
 
 
 async def _read_notes(repository: Path, commits: Mapping[str, str]) -> dict[str, dict[str, str]]:

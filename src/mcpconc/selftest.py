@@ -68,7 +68,7 @@ LIMIT = 4
 LONGEST = 8
 """Calls of a minimal program in which nothing overlaps: those that set up are among them."""
 
-RUNS = 120
+RUNS = 250
 """Programs after which a bug has escaped."""
 
 NEEDY = 20
@@ -80,8 +80,9 @@ SILENT = 40
 RESERVE = 10.0
 """Seconds of a bug's time that are kept for minimising."""
 
-POLISH = 4.0
-"""Seconds of minimising after which a program within the limits is small enough."""
+POLISH, POLISH_RUNS = 4.0, 12.0
+"""Seconds of minimising after which a program within the limits is small enough; where runs
+are slow, the time of so many."""
 
 LABEL = 4.0
 """Seconds for the label of a minimal program."""
@@ -455,6 +456,7 @@ async def _minimal(bench: _Bench, caught: tuple[Execution, Finding], until: floa
     """The smallest program that time allows, and its label if that is soon found."""
     clock = bench.config.clock
     began = clock()
+    polish = max(POLISH, POLISH_RUNS * caught[0].seconds)
     smallest = caught[0].run.program.concurrent()
     ended: float | None = None
 
@@ -466,7 +468,7 @@ async def _minimal(bench: _Bench, caught: tuple[Execution, Finding], until: floa
 
     def enough() -> bool:
         now = clock()
-        return now >= until - LABEL or (smallest <= LIMIT and now >= began + POLISH)
+        return now >= until - LABEL or (smallest <= LIMIT and now >= began + polish)
 
     def expired() -> bool:
         return clock() >= (until if ended is None else min(until, ended + LABEL))

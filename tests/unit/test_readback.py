@@ -276,3 +276,13 @@ def test_files_are_read_as_text(root):
         "data/bytes.json": "\\xff",
         "repo/deep/er/x.txt": "x",
     }
+
+
+def test_a_git_that_is_gone_is_a_complaint(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (root / "repo" / ".git").mkdir(parents=True)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    complaints = anyio.run(readback.read, root, LAYOUT).checks["git.fsck"]
+    assert complaints
+    assert all("cannot be read" in line for line in complaints)

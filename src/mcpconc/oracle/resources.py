@@ -206,7 +206,7 @@ def _told(one: _Slow, other: _Slow) -> Finding:
             f"{other.call.seconds:.2f} s for {other.call.witness_seconds:.2f} s; and no later "
             f"{tool} was quick again.",
         ),
-        calls=(call.witness.call, call.op.call, other.call.op.call),
+        calls=[x.call for c in (call, other.call) for x in (c.witness, c.op)],
         evidence={
             "seconds": round(call.seconds, 3),
             "witness_seconds": round(call.witness_seconds, 3),

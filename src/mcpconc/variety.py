@@ -9,7 +9,7 @@ test prioritisation: Rothermel et al., IEEE TSE 27(10), 2001).
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import combinations
 
 from mcpconc.program import Call, Program, Ref
@@ -19,58 +19,73 @@ __all__ = ["features", "varied"]
 Feature = tuple[str, ...]
 
 SURROUNDINGS = "session_id"
-"""Nearly every call names one; on it calls meet only with their like."""
+"""Nearly every call names one; on it calls meet with their like, and with those on its parts."""
 
 
 def features(program: Program) -> frozenset[Feature]:
     """What may be met in the concurrent part.
 
-    ========================================  =================================================
-    ``("call", tool, argument, …)``           a call with these arguments
-    ``("beside", tool)``                      two of one tool, by different agents
-    ``("meet", tool, tool, argument)``        by different agents, on one object or text
-    ``("again", tool, argument)``             twice by one agent on one object or text
-    ``("inside", tool, tool, argument)``      the same at once: in flight in one process
-    ``("apart", tool, tool)``                 at once in one process, for different sessions
-    ========================================  =================================================
+    ==========================================  ===============================================
+    ``("call", tool, argument, …)``             a call with these arguments
+    ``("beside", tool)``                        two of one tool, by different agents
+    ``("meet", tool, argument, …)``             by different agents, on one object or text
+    ``("again", tool, argument, …)``            the same twice by one agent
+    ``("inside", tool, argument, …)``           the same at once: in flight in one process
+    ``("apart", tool, tool)``                   at once in one process, for different sessions
+    ==========================================  ===============================================
+
+    Where two calls meet, each tells how it names the object: ``tool, argument, tool, argument``.
+    ``<goal_id`` is the goal of the task that it names.
     """
-    lanes = [list(enumerate(lane)) for lane in program.lanes]
-    calls = [item for lane in lanes for item in lane]
-    found: set[Feature] = {("call", call.tool, *sorted(call.args)) for _, call in calls}
-    for (n, one), (m, other) in combinations(calls, 2):
-        found.update(_pair(one, other, abs(n - m) < program.inflight))
+    made = {call.id: call for call in program.calls()}
+    calls = [
+        (n, call, dict(_named(call, made))) for lane in program.lanes for n, call in enumerate(lane)
+    ]
+    found: set[Feature] = {("call", call.tool, *sorted(call.args)) for _, call, _ in calls}
+    for (n, one, its), (m, other, others) in combinations(calls, 2):
+        close = abs(n - m) < program.inflight
+        on = [
+            tuple(sorted([(one.tool, its[thing]), (other.tool, others[thing])]))
+            for thing in its
+            if thing in others
+        ]
+        found.update(_pair(one, other, close, [(*a, *b) for a, b in on if _counts(a, b)]))
     return frozenset(found)
 
 
-def _pair(one: Call, other: Call, close: bool) -> Iterator[Feature]:
-    first, second = sorted((one.tool, other.tool))
-    like = first == second
-    together = [name for name in _common(one, other) if like or name != SURROUNDINGS]
+def _pair(one: Call, other: Call, close: bool, on: Sequence[Feature]) -> Iterator[Feature]:
+    like = one.tool == other.tool
     if one.agent != other.agent:
         if like:
-            yield "beside", first
-        for name in together:
-            yield "meet", first, second, name
+            yield "beside", one.tool
+        for names in on:
+            yield "meet", *names
         return
-    for name in together if like else ():
-        yield "again", first, name
-    for name in together if close else ():
-        yield "inside", first, second, name
+    for names in on if like else ():
+        yield "again", *names
+    for names in on if close else ():
+        yield "inside", *names
     sessions = [call.args.get(SURROUNDINGS) for call in (one, other)]
     if close and None not in sessions and sessions[0] != sessions[1]:
-        yield "apart", first, second
+        yield "apart", *sorted((one.tool, other.tool))
 
 
-def _common(one: Call, other: Call) -> Iterator[str]:
-    """Arguments by which both name the same thing; an object may have different names."""
-    theirs = dict(_named(other))
-    for thing, name in _named(one):
-        if thing in theirs:
-            yield max(name, theirs[thing])
+def _counts(one: tuple[str, str], other: tuple[str, str]) -> bool:
+    """Whether two (tool, argument) that name one thing meet there."""
+    names = {one[1], other[1]}
+    if names == {SURROUNDINGS}:
+        return one[0] == other[0]
+    return names != {f"<{SURROUNDINGS}"}
 
 
-def _named(call: Call) -> Iterator[tuple[Ref | str, str]]:
-    """(object or text, argument) for what others can name too: no token is in it."""
+def _named(call: Call, made: Mapping[str, Call]) -> Iterator[tuple[Ref | str, str]]:
+    """(object or text, argument) for what others can name too: no token is in it. What an
+    object was made from (the goal of a task) comes first, so that its own name wins."""
+    for value in call.args.values():
+        if isinstance(value, Ref) and value.call in made:
+            for thing, name in _named(made[value.call], made):
+                if isinstance(thing, Ref):
+                    yield thing, f"<{name.lstrip('<')}"
     for name, value in call.args.items():
         if isinstance(value, Ref) or (
             isinstance(value, str) and not (call.token and call.token in value)

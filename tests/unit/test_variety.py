@@ -26,19 +26,30 @@ def meetings(of: Program) -> set[tuple[str, ...]]:
 
 def test_calls_of_two_agents_meet_on_an_object() -> None:
     of = program([("complete", {"goal_id": GOAL})], [("add_task", {"goal_id": GOAL})])
-    assert meetings(of) == {("meet", "add_task", "complete", "goal_id")}
+    assert meetings(of) == {("meet", "add_task", "goal_id", "complete", "goal_id")}
 
 
 def test_an_object_may_have_two_names() -> None:
     of = program([("depend", {"depends_on": GOAL})], [("complete", {"goal_id": GOAL})])
-    assert meetings(of) == {("meet", "complete", "depend", "goal_id")}
+    assert meetings(of) == {("meet", "complete", "goal_id", "depend", "depends_on")}
+
+
+def test_a_task_is_a_part_of_its_goal() -> None:
+    task = Call("0.8", 0, "add_task", {"goal_id": GOAL})
+    lanes = (
+        (Call("0.0", 0, "complete_task", {"task_id": Ref("0.8", "task_id")}),),
+        (Call("1.0", 1, "progress", {"goal_id": GOAL}),),
+    )
+    assert meetings(Program(2, (task,), lanes)) == {
+        ("meet", "complete_task", "<goal_id", "progress", "goal_id")
+    }
 
 
 def test_like_calls_meet_on_a_text_without_a_token() -> None:
     lane = [("create", {"objective": "cache layer"})]
     assert meetings(program(lane, lane)) == {
         ("beside", "create"),
-        ("meet", "create", "create", "objective"),
+        ("meet", "create", "objective", "create", "objective"),
     }
     token = Call("0.0", 0, "create", {"objective": "tok000x000z"}, "tok000x000z")
     assert meetings(Program(2, lanes=((token,), (token,)))) == set()
@@ -52,12 +63,16 @@ def test_a_session_is_no_meeting_for_different_tools() -> None:
 def test_calls_of_one_agent_meet_only_when_several_are_in_flight() -> None:
     lane = [("create", {"goal_id": GOAL}), ("list", {"goal_id": GOAL})]
     assert meetings(program(lane)) == set()
-    assert meetings(program(lane, inflight=2)) == {("inside", "create", "list", "goal_id")}
+    assert meetings(program(lane, inflight=2)) == {
+        ("inside", "create", "goal_id", "list", "goal_id")
+    }
 
 
 def test_what_is_read_twice_may_have_changed() -> None:
     read = ("read", {"goal_id": GOAL})
-    assert meetings(program([read, ("list", {}), read])) == {("again", "read", "goal_id")}
+    assert meetings(program([read, ("list", {}), read])) == {
+        ("again", "read", "goal_id", "read", "goal_id")
+    }
 
 
 def test_one_process_at_work_for_two_sessions() -> None:

@@ -280,7 +280,7 @@ def test_an_automatic_close_sums_up_what_was_assessed(root: Path) -> None:
 
 def test_nothing_is_left_where_nothing_is_planted(state: Store) -> None:
     switch.refresh(state.root)
-    process.before(state)
+    process.before(state, "goals_list")
     process.after("submit_postflight_assessment")
     assert not switch.scratch
     assert not (state.root / process.AGENTS).exists()
@@ -290,10 +290,10 @@ def test_nothing_is_left_where_nothing_is_planted(state: Store) -> None:
 def test_memory_grows_by_what_is_really_used(state: Store) -> None:
     plant(state.root, "memory-grows")
     switch.refresh(state.root)
-    process.before(state)
+    process.before(state, "goals_list")
     start = procs.resident([os.getpid()])
     for _ in range(3):
-        process.before(state)
+        process.before(state, "goals_list")
     assert procs.resident([os.getpid()]) - start > 2.5 * process.KEPT / 1024
 
 
@@ -304,7 +304,7 @@ def test_memory_is_bounded_and_goes_with_the_run(
     plant(state.root, "memory-grows")
     switch.refresh(state.root)
     for _ in range(2 * process.MOST_KEPT):
-        process.before(state)
+        process.before(state, "goals_list")
     assert len(switch.scratch["kept"]) == process.MOST_KEPT
     plant(state.root, "memory-grows", run=2)
     switch.refresh(state.root)
@@ -330,9 +330,10 @@ def test_latency_grows_with_the_agents_that_have_called(
     monkeypatch.setattr(process, "pause", pauses.append)
     plant(root, "slower-with-agents")
     switch.refresh(root)
-    for instance in ("a", "a", "b", "a", "c", "d", "a"):
-        process.before(Store(root, instance))
-    assert pauses == [0, 0, 0.9, 0.9, 1.8, 1.8, 1.8]
+    for instance in ("a", "b", "a", "c", "d", "a"):
+        process.before(Store(root, instance), "goals_create")
+        process.before(Store(root, instance), "goals_list")
+    assert pauses == [0.75, 0.75, 1.3, 1.3, 1.3]
 
 
 # ------------------------------------------------------------------ what the oracles see

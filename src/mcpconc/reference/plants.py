@@ -284,7 +284,7 @@ PLANTS: tuple[Plant, ...] = (
         "slower-with-agents",
         "latency that grows with the number of agents",
         "resources",
-        "whatever makes something takes longer the more agents have called before",
+        "sessions and goals take longer to make the more agents have called before",
         alone=True,
     ),
 )

@@ -54,13 +54,17 @@ INPUTS: Mapping[str, tuple[str, str]] = {
     "submit_postflight_assessment": _ASSESSMENT,
     "epistemics_list": ("", "session_id"),
     "assess_state": ("", "session_id"),
-    "checkpoint_create": ("session_id", "phase metadata"),
+    "checkpoint_create": ("session_id phase", "metadata"),
     "checkpoint_load": ("session_id", "phase max_age"),
     "finding_log": ("finding", "session_id subject impact"),
     "unknown_log": ("unknown", "session_id subject"),
     "unknown_resolve": ("unknown_id", "resolved_by"),
     "unknown_list": ("", "session_id subject limit resolved all"),
-    "goals_create": ("objective", "session_id description status"),
+    "goals_create": (
+        "objective",
+        "session_id description status"
+        " scope_breadth scope_duration scope_coordination estimated_complexity",
+    ),
     "goals_list": ("", "session_id completed"),
     "goals_complete": ("goal_id", "reason"),
     "goals_activate": ("goal_id", ""),
@@ -78,9 +82,9 @@ _TYPES = {
     "vectors": "object",
     **dict.fromkeys(("impact", "limit", "max_age"), "number"),
     **dict.fromkeys(("resolved", "all", "completed"), "boolean"),
+    **dict.fromkeys(goals.SCOPE, "number"),
 }
 """Argument → JSON type, where it is not a string."""
-
 
 PHASES = ("PREFLIGHT", "CHECK", "ACT", "POSTFLIGHT")
 """Of a checkpoint."""
@@ -110,7 +114,7 @@ def answer(store: Store, tool: str, args: dict[str, Any]) -> str:
     """Do one call; what it answers. Nothing is raised: what goes wrong is told in the answer."""
     try:
         switch.refresh(store.root)
-        process.before(store)
+        process.before(store, tool)
         text = _done(store, tool, args)
         process.after(tool)
     except Refused as refusal:

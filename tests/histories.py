@@ -95,6 +95,11 @@ def kv_mostly_once(upto: Upto, i: int) -> Asked:
     return name, value if value is None or upto(3) else "a"
 
 
+def kv_ambiguous(upto: Upto, i: int) -> Asked:
+    name = pick(upto, "get", "append", "append", "put")
+    return name, None if name == "get" else pick(upto, "a", "aa", "b", "ab")
+
+
 def log(upto: Upto, i: int) -> Asked:
     return pick(upto, ("read", None), ("append", upto(1)))
 
@@ -149,6 +154,7 @@ KINDS: Mapping[str, Kind] = {
     "kv": Kind(KeyValue(), kv),
     "kv-once": Kind(KeyValue(), kv_once),
     "kv-mostly-once": Kind(KeyValue(), kv_mostly_once),
+    "kv-ambiguous": Kind(KeyValue(), kv_ambiguous),
     "log": Kind(AppendLog(), log),
     "log-once": Kind(AppendLog(), log_once),
     "set": Kind(Set(), set_),

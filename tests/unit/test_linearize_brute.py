@@ -64,16 +64,18 @@ def test_it_agrees_however_few_overlapping_calls_make_one_far(
 
 
 def tally(times: int, seed: int) -> Counter[bool]:
-    """How many random histories had an order and how many had none, all agreed upon."""
+    """How many random histories had an order and how many had none, all agreed upon. In turn:
+    with a hidden order, the same with one answer changed, with races, with races and changes."""
     dice = random.Random(seed)
     kinds = list(KINDS)
     counted: Counter[bool] = Counter()
     for number in range(times):
-        partition = history(upto(dice), dice.choice(kinds), 7, races=number % 4 > 0)
-        for _ in range(number % 4 - 1):
+        turn = number % 4
+        partition = history(upto(dice), dice.choice(kinds), 7, races=turn > 1)
+        for _ in range((0, 1, 0, 2)[turn]):
             partition = mistold(upto(dice), partition)
         explained = agree(partition)
-        assert explained or number % 4
+        assert explained or turn
         counted[explained] += 1
     return counted
 
@@ -84,7 +86,7 @@ def upto(dice: random.Random):  # type: ignore[no-untyped-def]
 
 def test_they_agree_on_histories_with_and_without_an_order() -> None:
     counted = tally(4_000, seed=1)
-    assert min(counted.values()) > 500
+    assert min(counted.values()) > 200
 
 
 @pytest.mark.long
@@ -167,7 +169,7 @@ def _orders(
 def test_joined_objects_agree_with_brute_force() -> None:
     dice = random.Random(3)
     counted: Counter[bool] = Counter()
-    for _ in range(2_000):
+    for _ in range(800):
         for joined in products(pair(upto(dice), 6)):
             counted[agree(joined)] += 1
-    assert min(counted.values()) > 50
+    assert min(counted.values()) > 20

@@ -187,6 +187,8 @@ def test_a_value_that_was_written_twice_tells_nothing() -> None:
     twice = (op("append", "a"), op("append", "a"), op("append", "b"), op("get", output="ab"))
     assert not told(KeyValue(), *twice)
     assert not told(Register(), op("write", 1), op("write", 1), op("cas", (1, 2), True))
+    lost = Op("lost", 0, "cas", (0, 1), None, 0, None)
+    assert not told(Register(), op("write", 1), lost, op("cas", (1, 2), True))
 
 
 def test_what_no_text_shows_comes_after_them_unless_something_overwrites() -> None:
@@ -202,6 +204,15 @@ def test_a_register_holds_a_value_once() -> None:
     later = Op("q", 0, "read", None, 2, 5, 6)
     assert told(Register(), one, seen, two, later) == {(0, 2), (1, 2)}
     assert told(Register(), op("write", 1), op("cas", (1, 2), True)) == {(0, 1)}
+
+
+def test_intervals_that_touch_tell_nothing() -> None:
+    one = (Op("w", 0, "write", 1, None, 0, 5), Op("r", 0, "read", None, 1, 0, 9))
+    two = (Op("v", 0, "write", 2, None, 0, 9), Op("q", 0, "read", None, 2, 5, 9))
+    assert not told(Register(), *one, *two)
+    first, then = Op("d", 0, "dequeue", None, "a", 0, 5), Op("e", 0, "dequeue", None, "b", 5, 9)
+    calls = (op("enqueue", "a"), op("enqueue", "b"), first, then)
+    assert told(Queue(), *calls) == {(0, 2), (1, 3)}
 
 
 def test_positions_tell_the_order_of_a_log() -> None:
@@ -227,6 +238,7 @@ def test_what_is_taken_out_in_turn_was_put_in_in_turn() -> None:
     then = Op("e", 0, "dequeue", None, "b", 2, 3)
     calls = (op("enqueue", "b"), op("enqueue", "a"), first, then)
     assert told(Queue(), *calls) == {(1, 0), (1, 2), (0, 3)}
+    assert not told(Queue(), op("enqueue", "a"), op("enqueue", "a"), op("dequeue", output="a"))
 
 
 def test_keys_are_judged_apart_or_together() -> None:

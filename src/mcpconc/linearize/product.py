@@ -27,7 +27,9 @@ TOLD = "one of the objects explains its answers in no other order"
 LARGEST = 2_000_000
 """Parts times operations: the states of so large a search are tens of megabytes."""
 ASKED = 2_000
-"""Steps to find out which of two operations came first, as one object sees it."""
+"""Steps to find out which of two operations came first, as one object sees it, …"""
+ASKED_IN_ALL = 200_000
+"""… and for all questions about a product."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,10 +77,16 @@ class Product:
             for part, piece in _pieces(op):
                 seen = replace(piece, call=op.call, invoked=op.invoked, returned=op.returned)
                 of_part.setdefault(part, []).append((i, seen))
+        left = ASKED_IN_ALL
         for part, members in of_part.items():
             alone = Partition("", "", self.parts[part], tuple(op for _, op in members))
+            if isinstance(alone.model, Ordering):
+                for first, then, why in alone.model.order(alone.ops):
+                    yield members[first][0], members[then][0], why
             joints = [k for k, (i, _) in enumerate(members) if len(_pieces(ops[i])) > 1]
-            for first, then in _told(alone, joints):
+            told, steps = _asked(alone, joints, left)
+            left -= steps
+            for first, then in told:
                 yield members[first][0], members[then][0], TOLD
 
     def excusing(self, quirks: frozenset[str]) -> Product:
@@ -94,22 +102,30 @@ def _pieces(op: Op) -> Sequence[tuple[int, Op]]:
     return tuple(pieces)
 
 
-def _told(alone: Partition, joints: Sequence[int]) -> Iterator[tuple[int, int]]:
-    """(first, then) of one part: what its model says, and what the search says of `joints`."""
+def _asked(
+    alone: Partition, joints: Sequence[int], budget: int
+) -> tuple[list[tuple[int, int]], int]:
+    """(first, then) for `joints` and what overlaps them, as the search of one part tells it; and
+    the steps that took, about `budget` at most."""
     model, ops = alone.model, alone.ops
-    if isinstance(model, Ordering):
-        yield from ((first, then) for first, then, _ in model.order(ops))
     ready = plan(alone)
     answered = [i for i, op in enumerate(ops) if op.answered and op.call != SNAPSHOT]
+    told: list[tuple[int, int]] = []
+    steps = 0
     for joint in joints:
         for other in answered:
+            if steps >= budget:
+                return told, steps
             if other == joint or not _overlap(ops[joint], ops[other]):
                 continue
             if model.pure(ops[joint]) and model.pure(ops[other]):
                 continue
             for first, then in ((joint, other), (other, joint)):
-                if excludes(ready, then, first, ASKED):
-                    yield first, then
+                certain, took = excludes(ready, then, first, ASKED)
+                steps += took
+                if certain:
+                    told.append((first, then))
+    return told, steps
 
 
 def _overlap(a: Op, b: Op) -> bool:

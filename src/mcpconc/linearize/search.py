@@ -141,10 +141,11 @@ def decide(
                 yield number, end.value
 
 
-def excludes(ready: Plan, first: int, then: int, budget: int) -> bool:
+def excludes(ready: Plan, first: int, then: int, budget: int) -> tuple[bool, int]:
     """Whether it is certain, within `budget` steps, that no complete order places number `first`
-    of the partition's operations before number `then`. Both must be answered ones: prunings that
-    leave out a never-answered one, or put its twin in its place, keep the order of the others.
+    of the partition's operations before number `then`; and the steps that took. Both must be
+    answered: prunings that leave out a never-answered one, or put its twin in its place, keep
+    the order of the others.
     """
     then = ready.place[then]
     needs = {**ready.needs, then: (*ready.needs.get(then, ()), ready.place[first])}
@@ -154,7 +155,7 @@ def excludes(ready: Plan, first: int, then: int, budget: int) -> bool:
             next(walk)
     except StopIteration as end:
         found: Linearization = end.value
-        return found.verdict is Verdict.VIOLATION
+        return found.verdict is Verdict.VIOLATION, found.steps
 
 
 def _decide(

@@ -96,7 +96,7 @@ ORDERS = 6
 TROUBLES = 3
 """Times in a row that the servers may fail to come up again."""
 
-BATCHES = 8
+BATCHES = 10
 BATCH = 6
 """Programs of one Hypothesis run. Those of several runs are put in an order in which each bug
 soon meets all kinds of calls that meet."""

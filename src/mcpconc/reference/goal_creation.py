@@ -94,7 +94,10 @@ def _similar(db: sqlite3.Connection, objective: str) -> list[dict[str, Any]]:
     """The open goals with a similar objective. All goals are of the one project."""
     wanted = _normalised(objective)
     similar = []
-    for row in db.execute("SELECT * FROM goals WHERE is_completed = 0 ORDER BY rowid"):
+    found = db.execute("SELECT rowid, * FROM goals WHERE is_completed = 0 ORDER BY rowid")
+    rows: list[Goal] = [dict(row) for row in found]
+    remember(rows)
+    for row in rows:
         there = _normalised(row["objective"])
         if wanted in there or there in wanted:
             match = "exact" if wanted == there else "substring"

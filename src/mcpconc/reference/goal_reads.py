@@ -81,8 +81,10 @@ def goals_progress(store: Store, args: dict[str, Any]) -> dict[str, Any]:
     """How many tasks a goal has, and how many of them are completed."""
     goal = args["goal_id"]
     with store.read() as db:
-        if db.execute("SELECT 1 FROM goals WHERE id = ?", (goal,)).fetchone() is None:
+        row = db.execute("SELECT rowid, * FROM goals WHERE id = ?", (goal,)).fetchone()
+        if row is None:
             raise Refused("Goal not found", goal_id=goal)
+        remember([dict(row)])
         total, completed = _counts(store, db, [goal])[goal]
     return {
         "goal_id": goal,
@@ -101,12 +103,12 @@ def _percentage(total: int, completed: int) -> float:
 
 def _counts(store: Store, db: sqlite3.Connection, goals: list[str]) -> Mapping[str, Counts]:
     total = _number(db, goals)
+    completed = _number(db, goals, "status = 'completed'")
     if planted("progress-counted-twice"):
         pause(0.03)
         with store.read() as later:
             left = _number(later, goals, "status <> 'completed'")
-        return {goal: (total[goal], total[goal] - left[goal]) for goal in goals}
-    completed = _number(db, goals, "status = 'completed'")
+        return {goal: (completed[goal] + left[goal], total[goal] - left[goal]) for goal in goals}
     counts = {goal: (total[goal], completed[goal]) for goal in goals}
     if planted("progress-from-cache"):
         known: dict[str, Counts] = scratch.setdefault("counts", {})

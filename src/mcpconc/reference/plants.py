@@ -85,7 +85,7 @@ PLANTS: tuple[Plant, ...] = (
         "progress-counted-twice",
         "non-repeatable count",
         "linearizability",
-        "all tasks are counted, then the open ones, in two snapshots",
+        "all tasks and the completed ones are counted, then the open ones, in two snapshots",
         alone=True,
     ),
     Plant(

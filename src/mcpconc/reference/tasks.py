@@ -39,8 +39,9 @@ def _add(store: Store, goal: str, description: str) -> tuple[str, float]:
     task, asked, insert = new_id(), now(), "INSERT"
     if planted("task-ids-reused"):
         with store.read() as db:
-            number = len(_tasks(db, goal))
-        task, insert = str(uuid.uuid5(uuid.NAMESPACE_OID, f"{goal} {number}")), "INSERT OR REPLACE"
+            (number,) = db.execute("SELECT COUNT(*) FROM subtasks").fetchone()
+        task, insert = str(uuid.uuid5(uuid.NAMESPACE_OID, str(number))), "INSERT OR REPLACE"
+        pause(0.01)
     if planted("clock-before-lock"):
         pause(0.01 * random.random())
     with changing(store, "id = ?", goal) as (db, rows):
@@ -64,17 +65,23 @@ def _note_work(db: sqlite3.Connection, goal: str, moment: float) -> None:
 
 
 def goals_complete_task(store: Store, args: dict[str, Any]) -> dict[str, Any]:
-    """Complete a task, again and again if need be; without evidence the old one stands."""
+    """Complete a task, again and again if need be, and note in its goal that somebody works on
+    it; without evidence the old one stands."""
     task, evidence = args["task_id"], args.get("evidence")
     if planted("two-constraints"):
         goal = _complete_as_read(store, task, evidence)
     elif planted("three-constraints"):
         goal = _complete_as_claimed(store, task, evidence)
     else:
-        with store.write() as db:
+        with changing(store, "id = (SELECT goal_id FROM subtasks WHERE id = ?)", task) as (
+            db,
+            rows,
+        ):
             row = _task(db, task)
             goal = row["goal_id"]
             _write(db, _completed(row, evidence))
+            for one in rows:
+                put(db, one, goal_data=noted(one, worked_at=now()))
     tasks_changed(store, goal)
     return {
         "task_id": task,

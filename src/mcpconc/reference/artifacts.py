@@ -20,6 +20,8 @@ from mcpconc.reference.switch import pause, planted
 __all__ = ["TOOLS"]
 
 WINDOW = 0.01
+"""Seconds between looking for a text and taking the write lock, with a planted bug."""
+
 LIMIT = 30
 """How many unknowns a list shows unless it is asked for more or less."""
 

@@ -23,7 +23,9 @@ __all__ = ["Checkpoint", "Index", "best", "indexing", "latest_vectors", "lookup"
 Checkpoint = dict[str, Any]
 """`session_id`, `phase`, `round`, `timestamp`, `vectors`, `meta`: what a note holds."""
 
-WINDOW = 0.005
+WINDOW = 0.015
+"""Seconds between reading or emptying the file and taking the write lock."""
+
 PRIORITY = ("PREFLIGHT", "CHECK", "ACT", "POSTFLIGHT")
 
 
@@ -61,8 +63,8 @@ def latest_vectors(
 
 @dataclass(frozen=True, slots=True)
 class Index:
-    """What a planted bug knew of the file before its call took the write lock: `entries` is
-    None, and nothing is done, where none is planted."""
+    """What a planted bug has of the file before its call takes the write lock: `entries` that it
+    believes in, and the `file` open and empty. Neither, and nothing is done, where none is."""
 
     store: Store
     entries: list[Checkpoint] | None = None
@@ -84,10 +86,10 @@ class Index:
 def indexing(store: Store) -> Iterator[Index]:
     """Around the transaction of a call that makes a checkpoint."""
     if planted("checkpoint-file-truncated"):
-        entries = _read(store)
+        none_yet = not _read(store)
         with _path(store).open("w", encoding="utf-8") as file:
             pause(WINDOW)
-            yield Index(store, entries, file)
+            yield Index(store, [] if none_yet else None, file)
     elif planted("checkpoint-file-written-back"):
         entries = _read(store)
         pause(WINDOW)

@@ -12,7 +12,10 @@ from mcpconc.reference.switch import pause, planted, scratch
 __all__ = ["find_session", "named_session", "session_id"]
 
 PREFIX = 8
-WINDOW = 0.01
+"""Characters of an id that a planted bug looks at."""
+
+WINDOW = 0.02
+"""Seconds that a planted bug takes to look a session up."""
 
 
 def session_id() -> str:

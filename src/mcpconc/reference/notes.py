@@ -13,6 +13,7 @@ from mcpconc.reference.switch import pause, planted
 __all__ = ["write_note", "write_note_if_free"]
 
 WINDOW = 0.01
+"""Seconds for which a note that is made later keeps others out, beside what git takes."""
 
 
 def write_note(store: Store, ref: str, text: str) -> None:

@@ -275,7 +275,9 @@ def _selftest(to: argparse.ArgumentParser) -> None:
         metavar="NAME[,NAME]",
         help="bugs, classes of bugs, or oracles (all)",
     )
-    to.add_argument("--canary", action="store_true", help="a few bugs that are caught in seconds")
+    to.add_argument(
+        "--canary", action="store_true", help="a few bugs, caught in seconds, not minimised"
+    )
     to.add_argument(
         "--budget", type=_seconds, default=600.0, metavar="TIME", help="for each seed (10m)"
     )

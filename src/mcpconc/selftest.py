@@ -47,20 +47,20 @@ from mcpconc.variety import varied
 
 __all__ = [
     "CANARY",
-    "CANARY_SILENT",
     "LIMIT",
     "PLANTS",
     "SelftestConfig",
+    "canary",
     "chosen",
     "passing",
     "selftest",
 ]
 
-CANARY = ("description-dropped", "stdout-polluted", "edge-to-nowhere", "criterion-for-everybody")
+CANARY = (
+    *("stdout-polluted", "refused-goal-is-stored", "intermediate-read"),
+    *("transaction-from-shared-file", "blob-disagrees"),
+)
 """Bugs of different oracles that almost any program shows."""
-
-CANARY_SILENT = 5
-"""Programs that the correct server runs before them."""
 
 LIMIT = 4
 """Concurrent calls that a minimal program has at most."""
@@ -124,9 +124,16 @@ class SelftestConfig:
     calls: int = 20
     runs: int = RUNS
     silent: int = SILENT
+    batches: int = BATCHES
     shrink: bool = True
     machine: type[ProgramMachine] = CascadeMachine
     clock: Callable[[], float] = field(default=time.monotonic)
+
+
+def canary(config: SelftestConfig) -> SelftestConfig:
+    """The same with a few bugs only, to be caught in seconds: what shows that a gate can fail."""
+    few = tuple(plant for plant in PLANTS if plant.name in CANARY)
+    return replace(config, plants=few, agents=3, silent=5, batches=3, shrink=False)
 
 
 def chosen(words: Sequence[str], plants: Sequence[Plant] = PLANTS) -> tuple[Plant, ...]:
@@ -333,7 +340,7 @@ class _Programs:
         return varied(
             [
                 program
-                for batch in range(BATCHES)
+                for batch in range(config.batches)
                 for program in generate(
                     config.machine,
                     Knobs(config.agents, config.calls, SHARES[batch % 2], config.inflight),

@@ -193,7 +193,7 @@ def selftest(args: Namespace) -> Exit:
 
     if args.canary and args.only:
         raise UsageError("--canary and --only both say which bugs to plant: give one of them")
-    words = selftests.CANARY if args.canary else [w for several in args.only or () for w in several]
+    words = [word for several in args.only or () for word in several]
     _need_git()
     config = selftests.SelftestConfig(
         out=_writable(args.out),
@@ -201,9 +201,9 @@ def selftest(args: Namespace) -> Exit:
         budget=args.budget,
         seed=args.seed,
         seeds=args.seeds,
-        silent=selftests.CANARY_SILENT if args.canary else selftests.SILENT,
         shrink=not args.no_shrink,
     )
+    config = selftests.canary(config) if args.canary else config
     log.configure(args.out / log.NAME, verbose=args.verbose - args.quiet)
     with _console(args) as console:
         done = anyio.run(selftests.selftest, config, log.recorded(console))

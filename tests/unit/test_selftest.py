@@ -52,7 +52,6 @@ class Selftest:
         self.out = out
         self.events: list[Any] = []
         self.script = Script().take_over(monkeypatch, selftests)
-        monkeypatch.setattr(selftests, "BATCHES", 1)  # to write programs takes longest here
 
     def run(self, shows: Shows, *plants: Plant, watch: Any = None, **config: Any) -> Any:
         self.script.shows = lambda program: shows(self.script.target.plant, program)
@@ -65,6 +64,7 @@ class Selftest:
         given: dict[str, Any] = {
             "silent": 3,
             "runs": 10,
+            "batches": 1,  # to write programs takes longest here
             "machine": ledger.AddMachine,
             "clock": self.script.clock,
             **config,

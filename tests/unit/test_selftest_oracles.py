@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import anyio
 import pytest
 
-from mcpconc import selftest as selftests
 from mcpconc.errors import Exit
 from mcpconc.events import PlantState, SelftestFinished
 from mcpconc.oracle import ORACLES
@@ -32,16 +31,9 @@ WITNESSES = {
 
 def run(out: Path, names: Sequence[str], oracles: Any = ORACLES, **config: Any) -> SelftestFinished:
     plants = tuple(plant(name) for name in names)
-    whole = SelftestConfig(out=out, plants=plants, **{"agents": 2, "silent": 1, **config})
+    cheap = {"agents": 2, "silent": 1, "batches": 4}
+    whole = SelftestConfig(out=out, plants=plants, **{**cheap, **config})
     return anyio.run(selftest, whole, lambda event: None, oracles)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def few_programs() -> Iterator[None]:
-    """To write them takes longest here."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(selftests, "BATCHES", 4)
-        yield
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +71,7 @@ def test_without_an_oracle_the_self_test_fails(oracle: str, tmp_path: Path) -> N
 @pytest.mark.long
 def test_all_bugs_with_several_seeds(tmp_path: Path) -> None:
     """Over ten minutes. Beside the verdict: what nobody else ought to see, nobody else saw."""
-    done = run(tmp_path, [one.name for one in PLANTS], agents=5, silent=40, seeds=3)
+    done = run(tmp_path, [one.name for one in PLANTS], agents=5, silent=40, seeds=3, batches=10)
     assert done.exit is Exit.PASSED
     others = {t.name: set(t.seen) - {t.oracle} for t in done.tried if t.alone}
     assert {name: seen for name, seen in others.items() if seen} == {}

@@ -22,7 +22,7 @@ def goals_add_dependency(store: Store, args: dict[str, Any]) -> dict[str, Any]:
     if planted("dependency-write-skew"):
         with store.read() as db:
             _refuse_both_ways(db, goal, other)
-        pause(0.03)
+        pause(0.05)
     locked = _locked(store, goal, other) if planted("dependency-deadlock") else nullcontext()
     with locked, store.write() as db:
         objective = _objective(db, goal, "Goal not found")
@@ -75,7 +75,7 @@ def _locked(store: Store, *goals: str) -> Iterator[None]:
         for goal in dict.fromkeys(goals):
             file = stack.enter_context((store.root / "locks" / f"{goal}.lock").open("w"))
             fcntl.flock(file, fcntl.LOCK_EX)
-            pause(0.01)
+            pause(0.03)
         yield
 
 

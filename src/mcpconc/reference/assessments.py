@@ -13,11 +13,14 @@ from mcpconc.reference.checkpoints import Checkpoint, indexing, latest_vectors
 from mcpconc.reference.ids import find_session, named_session
 from mcpconc.reference.notes import write_note
 from mcpconc.reference.store import VECTORS, Refused, Store, new_id, now
-from mcpconc.reference.switch import planted
+from mcpconc.reference.switch import pause, planted
 
 __all__ = ["TOOLS"]
 
 PHASES = ("PREFLIGHT", "CHECK", "ACT", "POSTFLIGHT")
+WINDOW = 0.01
+"""Seconds between counting a round and taking the write lock, with a planted bug."""
+
 INVESTIGATE = 0.35
 """A CHECK more uncertain than this says so."""
 
@@ -85,6 +88,7 @@ def _assess(
         with store.read() as connection:
             session = str(find_session(connection, named)["session_id"])
             early = _due(connection, session, phase)
+        pause(WINDOW)
     with indexing(store) as index, store.write() as connection:
         session = str(find_session(connection, named)["session_id"])
         round = early if early is not None else _due(connection, session, phase)

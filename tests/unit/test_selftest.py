@@ -6,6 +6,7 @@ import os
 import signal
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -133,6 +134,16 @@ def test_a_program_that_stays_large_is_not_minimal(selftest: Selftest) -> None:
     done = selftest.run(only_whole, LOST, calls=24)
     assert done.exit is Exit.VIOLATION
     assert [(t.state, t.left) for t in done.tried] == [(PlantState.NOT_MINIMAL, 7)]
+
+
+def test_what_does_not_come_back_is_looked_for_in_another_program(selftest: Selftest) -> None:
+    runs = count(1)
+
+    def rarely_at_first(name: str, program: Program) -> Sequence[Finding]:
+        return seen(program) if name and (next(runs) == 1 or next(runs) > 60) else ()
+
+    done = selftest.run(rarely_at_first, LOST, runs=60)
+    assert [(t.state, t.runs, t.left) for t in done.tried] == [(PlantState.CAUGHT, 1, 2)]
 
 
 def test_a_bug_that_needs_a_schedule_may_escape(selftest: Selftest) -> None:

@@ -22,7 +22,7 @@ __all__ = ["PROJECT", "VECTORS", "Refused", "Store", "new_id", "now", "prepare"]
 
 SESSIONS = "ws/.empirica/sessions/sessions.db"
 WORKSPACE = "home/.empirica/workspace/workspace.db"
-HURRY = 0.25
+HURRY = 0.1
 """Seconds that writers wait for a lock that is never let go."""
 
 PROJECT = "00000000-0000-4000-8000-000000000001"

@@ -97,7 +97,7 @@ async def minimise(
     alone = _alone(execution, finding)
     first = await attempt(alone)
     if first.failed:
-        budget = max(ALONE, int(ALONE_SECONDS / max(execution.seconds, 0.01)))
+        budget = max(alone_budget, int(ALONE_SECONDS / max(execution.seconds, 0.01)))
         shrunk = await shrink(
             alone, first.calls, attempt, budget=budget, expired=enough, progress=progress
         )

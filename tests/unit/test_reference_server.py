@@ -365,9 +365,14 @@ def together() -> Program:
     return Program(1, prefix=prefix, lanes=(tuple(lane),), suffix=suffix, inflight=5)
 
 
+TRIES = 10
+"""Runs in which calls in flight together have been answered at the same time, or never will."""
+
+
 @functools.cache
 def judged() -> Mapping[str, Judgement]:
-    """Bug → what the oracles say of `together`. One rig serves all of them."""
+    """Bug → what the oracles say of `together`, of the first run in which the bug shows. One rig
+    serves all of them."""
 
     async def main() -> dict[str, Judgement]:
         found = {}
@@ -376,7 +381,10 @@ def judged() -> Mapping[str, Judgement]:
             async with rig(target, Identity.ISOLATED, 1, Path(base), lambda line: None) as up:
                 for name in ("", *BUGS_OF_THE_WIRE):
                     target.plant = name
-                    found[name] = (await up.run(together(), "barrier", 1)).judgement
+                    for seed in range(TRIES):
+                        found[name] = (await up.run(together(), "barrier", seed)).judgement
+                        if found[name].findings:
+                            break
         return found
 
     return anyio.run(main)

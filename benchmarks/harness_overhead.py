@@ -31,7 +31,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any, TextIO
@@ -52,14 +52,15 @@ from mcpconc.world import World, world
 HERE = Path(__file__).parent
 RATIO, SHARE = 0.95, 0.10
 
+Step = tuple[str, dict[str, Any]]
+"""A tool and its arguments, but for the session."""
+
 
 def program(agents: int) -> Program:
     """Cheap tools only (about a second of processor time each), writes and reads mixed."""
 
-    def lane(agent: int) -> tuple[Call, ...]:
-        session = Ref(f"a{agent}c0", "session_id")
-        steps: list[tuple[str, dict[str, Any]]] = [
-            ("session_create", {"ai_id": f"agent-{agent}"}),
+    def steps(agent: int) -> list[Step]:
+        return [
             ("finding_log", {"finding": token_for(agent, 1), "impact": 0.5}),
             ("unknown_log", {"unknown": token_for(agent, 2)}),
             ("goals_list", {}),
@@ -67,18 +68,19 @@ def program(agents: int) -> Program:
             ("epistemics_list", {}),
             ("assess_state", {}),
         ]
-        return tuple(
-            Call(
-                f"a{agent}c{n}",
-                agent,
-                tool,
-                args if n == 0 else {**args, "session_id": session},
-                token_for(agent, n) if n in (1, 2) else "",
-            )
-            for n, (tool, args) in enumerate(steps)
-        )
 
-    return Program(agents, lanes=tuple(lane(agent) for agent in range(agents)))
+    return Program(agents, lanes=tuple(lane(agent, steps(agent)) for agent in range(agents)))
+
+
+def lane(agent: int, steps: Sequence[Step]) -> tuple[Call, ...]:
+    """A session of the agent's own, and these calls in it."""
+    session = Ref(f"a{agent}c0", "session_id")
+    calls = [Call(f"a{agent}c0", agent, "session_create", {"ai_id": f"agent-{agent}"})]
+    for n, (tool, args) in enumerate(steps, 1):
+        token = token_for(agent, n)
+        carried = token if token in args.values() else ""
+        calls.append(Call(f"a{agent}c{n}", agent, tool, {**args, "session_id": session}, carried))
+    return tuple(calls)
 
 
 def rate(lanes: Iterable[tuple[int, float]]) -> float:

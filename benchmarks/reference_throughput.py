@@ -34,11 +34,11 @@ from pathlib import Path
 from typing import Any, TextIO
 
 import anyio
-from harness_overhead import bare, by_bare, demand_success, rate
+from harness_overhead import Step, bare, by_bare, demand_success, lane, rate
 
 from mcpconc.drive.record import Recorder
 from mcpconc.history import EventType
-from mcpconc.program import Call, Program, Ref, token_for
+from mcpconc.program import Program, token_for
 from mcpconc.rig import Rig, rig
 from mcpconc.schedule import Scheduler
 from mcpconc.schedule.free import Free
@@ -61,29 +61,14 @@ class Eager(Free):
 def program(agents: int, calls: int) -> Program:
     """Writes with and without a note, and reads, in turns; every call succeeds."""
 
-    def lane(agent: int) -> tuple[Call, ...]:
-        session = Ref(f"a{agent}c0", "session_id")
-        steps: list[tuple[str, dict[str, Any]]] = [("session_create", {"ai_id": f"ai-{agent}"})]
-        turns: list[tuple[str, dict[str, Any]]] = [
-            ("epistemics_list", {}),
-            ("unknown_list", {}),
-            ("goals_list", {}),
-        ]
-        for n in range(1, calls):
-            finding = {"finding": token_for(agent, n), "impact": 0.5}
-            steps += [("finding_log", finding) if n % 4 == 0 else turns[n % 4 - 1]]
-        return tuple(
-            Call(
-                f"a{agent}c{n}",
-                agent,
-                tool,
-                args if n == 0 else {**args, "session_id": session},
-                token_for(agent, n) if tool == "finding_log" else "",
-            )
-            for n, (tool, args) in enumerate(steps)
-        )
+    turns: list[Step] = [("epistemics_list", {}), ("unknown_list", {}), ("goals_list", {})]
 
-    return Program(agents, lanes=tuple(lane(agent) for agent in range(agents)))
+    def step(agent: int, n: int) -> Step:
+        finding = {"finding": token_for(agent, n), "impact": 0.5}
+        return turns[n % 4 - 1] if n % 4 else ("finding_log", finding)
+
+    lanes = (lane(agent, [step(agent, n) for n in range(1, calls)]) for agent in range(agents))
+    return Program(agents, lanes=tuple(lanes))
 
 
 async def by_harness(on: Rig, what: Program, scheduler: Scheduler, file: Path) -> float:

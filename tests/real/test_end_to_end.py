@@ -2,30 +2,16 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
+
+from command import mcpconc
 
 pytestmark = pytest.mark.real
 
 CORPUS = Path(__file__).parents[2] / "traces"
 RACE = "round-reflexes"
-
-
-def mcpconc(*args: str) -> tuple[int, Any]:
-    done = subprocess.run(
-        [sys.executable, "-m", "mcpconc", *args, "--json"],
-        capture_output=True,
-        text=True,
-        timeout=600,
-        check=False,
-    )
-    assert "Traceback" not in done.stderr
-    return done.returncode, json.loads(done.stdout)
 
 
 def test_a_short_campaign_runs_and_keeps_what_it_finds(tmp_path: Path) -> None:

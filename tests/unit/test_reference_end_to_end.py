@@ -4,26 +4,13 @@ with a server of his own, on one that answers in milliseconds."""
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from command import mcpconc
+
 BUG = "text-checked-before-lock"
-
-
-def mcpconc(*args: str) -> tuple[int, Any]:
-    done = subprocess.run(
-        [sys.executable, "-m", "mcpconc", *args, "--json"],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert "Traceback" not in done.stderr
-    return done.returncode, json.loads(done.stdout)
 
 
 @pytest.fixture(scope="module")

@@ -103,8 +103,10 @@ def wait_for(condition: Callable[[], bool], seconds: float) -> None:
 
 
 DRIVER = """
-import sys
+import signal, sys
 from pathlib import Path
+# A shell that puts a job in the background has it ignore SIGINT, and children inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 sys.path.insert(0, {here!r})
 from test_drive import drive, lane
 from mcpconc.program import Program

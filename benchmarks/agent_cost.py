@@ -7,7 +7,8 @@ per agent. Then all agents make their calls at once, each as fast as it is answe
 the harness. Measured are
 
 * the time until all servers are up, and per server;
-* memory: the proportional share (PSS) of each server process, and how much this process grew;
+* memory: the proportional share (PSS) of each server process, and how much the resident set of
+  this process grew, which is a new one for each number;
 * calls per second, the median and the 99th percentile of the time for an answer, and the
   processor time of this process per call.
 
@@ -25,6 +26,8 @@ import statistics
 import sys
 import tempfile
 import time
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +58,10 @@ def latencies(history: History) -> list[float]:
     return sorted(found)
 
 
+def measured(agents: int, calls: int) -> dict[str, Any]:
+    return anyio.run(measure, agents, calls)
+
+
 async def measure(agents: int, calls: int) -> dict[str, Any]:
     def tell(text: str) -> None:
         print(f"  {text}\r", end="", file=sys.stderr, flush=True)
@@ -62,14 +69,14 @@ async def measure(agents: int, calls: int) -> dict[str, Any]:
     target = resolve("reference")
     await target.install(tell)
     me = psutil.Process()
-    before = me.memory_full_info().pss
+    before = me.memory_info().rss
     what = program(agents, calls)
     with tempfile.TemporaryDirectory(prefix="mcpconc-benchmark-") as base:
         started = time.monotonic()
         async with rig(target, Identity.ISOLATED, agents, Path(base), tell) as on:
             up = time.monotonic() - started
             servers = sum(psutil.Process(p).memory_full_info().pss for p in on.world.servers)
-            mine = me.memory_full_info().pss - before
+            mine = me.memory_info().rss - before
             cpu, started = time.process_time(), time.monotonic()
             with Recorder(Path(base, "history.jsonl")) as recorder:
                 history = await on.fleet.run(what, Eager(1), recorder, on.world, on.world.quiesce)
@@ -149,9 +156,10 @@ def main() -> None:
     parser.add_argument("--calls", type=int, default=20, help="calls of each agent")
     args = parser.parse_args()
     rows = []
-    for agents in map(int, args.agents.split(",")):
-        rows.append(anyio.run(measure, agents, args.calls))
-        print(json.dumps(rows[-1]), file=sys.stderr)
+    with ProcessPoolExecutor(1, get_context("spawn"), max_tasks_per_child=1) as fresh:
+        for agents in map(int, args.agents.split(",")):
+            rows.append(fresh.submit(measured, agents, args.calls).result())
+            print(json.dumps(rows[-1]), file=sys.stderr)
     machine = {"cores": os.cpu_count(), "python": platform.python_version()}
     (HERE / "agent_cost.json").write_text(json.dumps({**machine, "rows": rows}, indent=2) + "\n")
     drawn = plot(rows, HERE / "agent_cost.png")

@@ -2,33 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
-import subprocess
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from mcpconc.reference import artifacts, assessments, sessions, store
 from mcpconc.reference.store import PROJECT, Refused, Store
+from states import State
 
-TOOLS = {**sessions.TOOLS, **assessments.TOOLS, **artifacts.TOOLS}
 
-
-class World:
-    """A state, and agents that call tools on it."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        store.prepare(root)
-        self.session = self.call("session_create", ai_id="ai")["session_id"]
-
-    def call(self, tool: str, agent: int = 0, **args: Any) -> Any:
-        return TOOLS[tool](Store(self.root, f"agent-{agent}"), args)
-
+class World(State):
     def log(self, kind: str, text: str, agent: int = 0, **more: Any) -> str:
         args = {kind: text, "session_id": self.session, **more}
         return str(self.call(f"{kind}_log", agent, **args)[f"{kind}_id"])
@@ -38,19 +23,10 @@ class World:
         return [row["unknown"] for row in shown]
 
     def rows(self, kind: str) -> list[sqlite3.Row]:
-        with closing(Store(self.root, "test").connect()) as connection:
-            table = f"project_{kind}s"
-            return connection.execute(f"SELECT * FROM {table} ORDER BY rowid").fetchall()
+        return self.select(f"SELECT * FROM project_{kind}s ORDER BY rowid")
 
     def note(self, kind: str, id: str) -> Any:
-        done = subprocess.run(
-            ["git", "notes", "--ref", f"empirica/{kind}s/{id}", "show", "HEAD"],
-            cwd=self.root / "ws",
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        return json.loads(done.stdout)
+        return self.read_note(f"{kind}s/{id}")
 
 
 @pytest.fixture

@@ -4,32 +4,19 @@ from __future__ import annotations
 
 import json
 import sqlite3
-import subprocess
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from mcpconc.reference import assessments, epistemics, sessions, store
-from mcpconc.reference.store import Refused, Store
+from mcpconc.reference.store import Refused
+from states import State
 
-TOOLS = {**sessions.TOOLS, **assessments.TOOLS, **epistemics.TOOLS}
 VECTORS = {"know": 0.5, "uncertainty": 0.25}
 
 
-class World:
-    """A state, and agents that call tools on it."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        store.prepare(root)
-        self.session = self.call("session_create", ai_id="ai")["session_id"]
-
-    def call(self, tool: str, agent: int = 0, **args: Any) -> Any:
-        return TOOLS[tool](Store(self.root, f"agent-{agent}"), args)
-
+class World(State):
     def assess(self, phase: str, reasoning: str = "why", agent: int = 0, **vectors: float) -> Any:
         return self.call(
             f"submit_{phase}_assessment",
@@ -49,18 +36,10 @@ class World:
         return self.call("checkpoint_load", session_id=self.session, **more)
 
     def rows(self) -> list[sqlite3.Row]:
-        with closing(Store(self.root, "test").connect()) as connection:
-            return connection.execute("SELECT * FROM reflexes ORDER BY id").fetchall()
+        return self.select("SELECT * FROM reflexes ORDER BY id")
 
     def note(self, ref: str) -> Any:
-        done = subprocess.run(
-            ["git", "notes", "--ref", f"empirica/session/{self.session}/{ref}", "show", "HEAD"],
-            cwd=self.root / "ws",
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        return json.loads(done.stdout)
+        return self.read_note(f"session/{self.session}/{ref}")
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,7 +26,7 @@ from mcpconc.trace import Trace
 from mcpconc.vitals import Vitals
 from mcpconc.world import World, world
 
-__all__ = ["Execution", "Rig", "in_flight", "outcomes", "rig"]
+__all__ = ["Execution", "Ran", "Rig", "in_flight", "outcomes", "rig"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +44,16 @@ class Execution:
         return frozenset(f.fingerprint.head() for f in self.judgement.findings)
 
 
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """One program, run and not judged yet. `directory` holds its history for as long as nothing
+    else does."""
+
+    run: Run
+    scheduler: str
+    directory: Path
+
+
 @dataclass(slots=True)
 class Rig:
     """A world, its fleet of sessions, and the oracles."""
@@ -57,19 +67,40 @@ class Rig:
     clock: Callable[[], float] = time.monotonic
     runs: int = 0
     oracles: Sequence[tuple[str, Oracle]] = ORACLES
+    inquire: Callable[[Rig, Run], Awaitable[Run]] | None = None
+    """What is done between a run and its verdict, where oracles need more than the run: the same
+    run with more notes in its history, and without a specification if it is to be judged
+    without."""
     answered: dict[int, set[str]] = field(default_factory=dict)
     """Server process id → tools that it has answered in earlier runs: it is warm for those."""
 
     async def run(self, program: Program, scheduler: str, seed: int) -> Execution:
         """Restore the world, run the program, read the state back and judge.
 
-        While it goes on, ``run.json`` and ``history.jsonl`` in a numbered directory below
-        `directory` hold what is known so far; they are removed once the run is judged.
-
         :raises TargetError: if a server that died does not come up again.
         :raises InvariantError: if what a run started cannot be stopped.
         """
         started = self.clock()
+        ran = await self.execute(program, scheduler, seed)
+        run = ran.run
+        if self.inquire is not None:
+            run = await self.inquire(self, run)
+        judgement = await anyio.to_thread.run_sync(judge, run, self.oracles)
+        traces.discard(ran.directory)
+        return Execution(run, judgement, ran.scheduler, seed, self.clock() - started)
+
+    async def execute(
+        self, program: Program, scheduler: str, seed: int, *, resting: bool = False
+    ) -> Ran:
+        """Run the program, unjudged. With `resting` the world comes to rest after every call of
+        the prefix.
+
+        While it goes on, ``run.json`` and ``history.jsonl`` in a numbered directory below
+        `directory` hold what is known so far; they are for the caller to discard.
+
+        :raises TargetError: if a server that died does not come up again.
+        :raises InvariantError: if what a run started cannot be stopped.
+        """
         here = self._fresh()
         chosen = make(scheduler, seed)
         await self.settle()
@@ -79,7 +110,13 @@ class Rig:
             vitals = Vitals(self.world, self.fleet.sessions, recorder, self.answered)
             watch = Aftermath(self.world, self.fleet, recorder, vitals)
             history = await self.fleet.run(
-                program, chosen, recorder, self.world, self.world.quiesce, watch
+                program,
+                chosen,
+                recorder,
+                self.world,
+                self.world.quiesce,
+                watch,
+                resting=resting,
             )
         after = await self.world.snapshot()
         run = Run(
@@ -91,9 +128,7 @@ class Rig:
             identity=self.identity.value,
             quiescent=watch.quiescent,
         )
-        judgement = await anyio.to_thread.run_sync(judge, run, self.oracles)
-        traces.discard(here)
-        return Execution(run, judgement, chosen.name, seed, self.clock() - started)
+        return Ran(run, chosen.name, here)
 
     def _fresh(self) -> Path:
         """The next directory that no earlier run, cut off perhaps, has left something in."""

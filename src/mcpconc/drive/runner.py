@@ -140,8 +140,11 @@ class Fleet:
         surroundings: Surroundings,
         quiesce: Quiesce,
         watch: Watch | None = None,
+        *,
+        resting: bool = False,
     ) -> History:
-        """Run one program and return its history, which `recorder` holds too.
+        """Run one program and return its history, which `recorder` holds too. With `resting`
+        the world comes to rest after every call of the prefix.
 
         :raises TargetError: if a server does not come up again.
         :raises InvariantError: for a fault of our own; it never becomes part of the history.
@@ -160,7 +163,7 @@ class Fleet:
                 if watch is not None:
                     beside.start_soon(watch.serve)
                 await self.heal(recorder)
-                await run.sequential(program.prefix, Phase.PREFIX)
+                await run.sequential(program.prefix, Phase.PREFIX, quiesce if resting else None)
                 await run.concurrent(scheduler, surroundings)
                 if await quiesce() is False:
                     recorder.note("not-quiescent")
@@ -235,9 +238,13 @@ class _Run:
         self.responses: dict[str, Any] = {}
         self.ended: dict[str, anyio.Event] = {call.id: anyio.Event() for call in program.calls()}
 
-    async def sequential(self, calls: tuple[Call, ...], phase: Phase) -> None:
+    async def sequential(
+        self, calls: tuple[Call, ...], phase: Phase, rest: Quiesce | None = None
+    ) -> None:
         for call in calls:
             await self.make(call, phase)
+            if rest is not None and await rest() is False:
+                self.recorder.note("not-quiescent", call.agent, call=call.id)
 
     async def concurrent(self, scheduler: Scheduler, surroundings: Surroundings) -> None:
         """Run the lanes; whatever happens, the scheduler lets go in the end."""

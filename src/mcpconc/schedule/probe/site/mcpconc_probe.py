@@ -1,0 +1,44 @@
+"""The probe inside a process of the target. Standard library only; imports nothing of mcpconc.
+
+Inert unless ``MCPCONC_PROBE`` says ``control:SOCKET`` or ``observe:SOCKET``.
+"""
+
+from __future__ import annotations
+
+import os
+
+import mcpconc_probe_wire as wire
+
+__all__ = ["start"]
+
+_hooked: set[str] = set()
+
+
+def start(environ=os.environ) -> None:
+    """Report to the socket that `environ` names, and stand still until let go.
+
+    Without ``MCPCONC_PROBE`` it does nothing. A process forked from one that was loaded long ago
+    calls it when it has replaced its environment.
+    """
+    mode, _, address = environ.get("MCPCONC_PROBE", "").partition(":")
+    if mode not in ("control", "observe") or not address:
+        return
+    agent = environ.get("MCPCONC_AGENT", "0")
+    wire.configure(mode, address, int(agent) if agent.isdigit() else 0)
+    _hook(mode, environ)
+    if mode == "control":
+        wire.announce()
+
+
+def _hook(mode: str, environ) -> None:
+    import mcpconc_probe_files as files
+    import mcpconc_probe_labels as labels
+    import mcpconc_probe_sql as sql
+
+    labels.configure(environ.get("MCPCONC_WORLD", ""))
+    if not _hooked:
+        os.register_at_fork(after_in_child=wire.forked)
+        sql.install()
+    if mode not in _hooked:
+        files.install(mode)
+    _hooked.add(mode)

@@ -1,0 +1,267 @@
+"""Points before files are opened, made, moved, removed, locked and looked for, and before git
+commands, below the directory that ``MCPCONC_WORLD`` names.
+
+The audit event of an open comes before it truncates, and there is none for a look at whether a
+file exists, nor for a lock that was got: those functions are replaced.
+"""
+
+from __future__ import annotations
+
+import builtins
+import fcntl
+import functools
+import io
+import os
+import re
+import sys
+from time import perf_counter_ns
+
+import mcpconc_probe_labels as labels
+import mcpconc_probe_wire as wire
+from mcpconc_probe_counts import counts, flush, tick
+from mcpconc_probe_git import understand
+from mcpconc_probe_hook import when_imported
+
+__all__ = ["install"]
+
+_NO_STATE = re.compile(
+    r"""^logs/ | (?:^|/)(?:site-packages|__pycache__)(?:/|$)
+    | \.(?:pyc|py|so|db|sqlite3?)$ | -(?:wal|shm|journal)$
+    | (?:^|/)\.git(?:$|/(?:objects|hooks|info|logs|refs|index|config|HEAD|packed-refs|
+                          COMMIT_EDITMSG|description|commondir)(?:$|/|\.lock$))""",
+    re.X,
+)
+"""Paths that nobody's state is in, or whose state is seen otherwise: SQL, git."""
+
+_CHANGES = os.O_CREAT | os.O_TRUNC
+_locks: dict = {}
+
+
+def install(mode: str) -> None:
+    """Hook what `mode` needs; hooks of the other one stay, and do nothing."""
+    if mode == "observe":
+        import atexit
+
+        atexit.register(flush)
+        when_imported("subprocess", _time_children)
+    else:
+        wire.holders.append(_held)
+        wire.at_fork.append(_locks.clear)
+        _replace()
+    if not _installed:
+        _installed.append(True)
+        sys.addaudithook(_audit)
+
+
+_installed: list = []
+
+
+def _audit(event: str, args: tuple) -> None:
+    meant = _EVENTS.get(event)
+    if meant is None or not wire.state.mode or wire.here.busy:
+        return
+    try:
+        meant(*args)
+    except Exception:  # an audit hook that raises forbids what it was told of
+        pass
+
+
+def _state(path) -> str:
+    """`path` in the world, "" where it is no state."""
+    name = labels.inside(path)
+    return "" if not name or _NO_STATE.search(name) or name in labels.temporary() else name
+
+
+def _object(name: str) -> str:
+    return f"file:{labels.family(name)}"
+
+
+def _at(kind: str, verb: str, names: list, writes: bool) -> None:
+    objects = [_object(name) for name in names]
+    label = labels.normal(" ".join((verb, *names)))
+    wire.at(kind, label, **{"writes" if writes else "reads": objects})
+
+
+def _opens(path, mode, flags) -> None:
+    changes = flags & (_CHANGES | os.O_ACCMODE)
+    if wire.counting():
+        if changes:
+            counts["files_written"] += 1
+            tick()
+        return
+    wire.here.after = None
+    name = _state(path)
+    if not name:
+        return
+    if not changes:
+        _at("read", "read", [name], False)
+        return
+    how = "truncate" if flags & os.O_TRUNC else "append" if flags & os.O_APPEND else "write"
+    _at("open", f"open to {how}", [name], True)
+    if flags & _CHANGES:
+        wire.here.after = name, how
+
+
+def _opened() -> None:
+    after, wire.here.after = wire.here.after, None
+    if after is not None:
+        _at("opened", f"opened to {after[1]}", [after[0]], True)
+
+
+def _renames(source, target, *_) -> None:
+    names = [name for name in (_state(source), _state(target)) if name]
+    if names and wire.state.controlled:
+        _at("rename", "rename", names, True)
+
+
+def _removes(path, *_) -> None:
+    name = _state(path)
+    if name and wire.state.controlled:
+        _at("unlink", "unlink", [name], True)
+
+
+def _lists(path) -> None:
+    if wire.state.controlled:
+        name = _state("." if path is None else path)
+        if name:
+            _at("exists", "list", [f"{name}/*"], False)
+
+
+def _popen(executable, argv, *_) -> None:
+    words = [argv] if isinstance(argv, (str, bytes)) else list(argv)
+    wire.here.spawned = words
+    _spawns(words)
+
+
+def _posix_spawn(path, argv, env) -> None:
+    words, spawned, wire.here.spawned = list(argv), wire.here.spawned, None
+    if words != spawned:  # else it is `Popen`'s, of which we know
+        _spawns(words)
+
+
+def _spawns(words: list) -> None:
+    command = understand(words)
+    if wire.counting():
+        counts["processes" if command is None else "git"] += 1
+        tick()
+    elif command is not None and (command.reads or command.writes):
+        wire.at("git", command.label, reads=command.reads, writes=command.writes)
+
+
+_EVENTS = {
+    "open": _opens,
+    "os.rename": _renames,
+    "os.link": _renames,
+    "os.remove": _removes,
+    "os.listdir": _lists,
+    "os.scandir": _lists,
+    "subprocess.Popen": _popen,
+    "os.posix_spawn": _posix_spawn,
+    "os.system": lambda command: _spawns(["sh", "-c", command]),
+    "tempfile.mkstemp": labels.temporary,
+}
+
+
+def _replace() -> None:
+    """Functions that have no event where we need one."""
+    plain_open, plain_os_open, plain_stat = io.open, os.open, os.stat
+    plain_flock, plain_lockf = fcntl.flock, fcntl.lockf
+
+    @functools.wraps(plain_open)
+    def open(*args, **kwargs):
+        file = plain_open(*args, **kwargs)
+        if wire.here.after is not None:
+            _opened()
+        return file
+
+    @functools.wraps(plain_os_open)
+    def os_open(*args, **kwargs):
+        descriptor = plain_os_open(*args, **kwargs)
+        if wire.here.after is not None:
+            _opened()
+        return descriptor
+
+    @functools.wraps(plain_stat)
+    def stat(path, *args, **kwargs):
+        if wire.state.controlled and not wire.here.busy:
+            name = _state(path)
+            if name:
+                _at("exists", "look for", [name], False)
+        return plain_stat(path, *args, **kwargs)
+
+    def lock(plain):
+        @functools.wraps(plain)
+        def locks(fd, operation, *rest):
+            name = _before_lock(fd, operation) if wire.state.controlled else ""
+            done = plain(fd, operation, *rest)
+            if name:
+                _after_lock(fd, operation, name)
+            return done
+
+        return locks
+
+    builtins.open = io.open = open
+    os.open, os.stat = os_open, stat
+    fcntl.flock, fcntl.lockf = lock(plain_flock), lock(plain_lockf)
+    # `shutil` looks functions up in these sets, and removes trees less safely without.
+    for plain, ours in ((plain_os_open, os_open), (plain_stat, stat)):
+        for functions in (os.supports_dir_fd, os.supports_fd, os.supports_follow_symlinks):
+            if plain in functions:
+                functions.add(ours)
+
+
+def _before_lock(fd, operation) -> str:
+    name = _state(_path(fd))
+    if name and not wire.here.busy:
+        shared = operation & fcntl.LOCK_SH
+        how = "unlock" if operation & fcntl.LOCK_UN else "lock shared" if shared else "lock"
+        needs = "" if operation & (fcntl.LOCK_UN | fcntl.LOCK_NB) else "read" if shared else "write"
+        label = labels.normal(f"{how} {name}")
+        wire.at("lock", label, f"lock:{labels.family(name)}", needs, writes=[_object(name)])
+    return name
+
+
+def _after_lock(fd, operation, name: str) -> None:
+    number = fd if isinstance(fd, int) else fd.fileno()
+    if operation & fcntl.LOCK_EX:
+        _locks[number] = name
+    else:
+        _locks.pop(number, None)
+
+
+def _held() -> list:
+    """Locks end with their file's last descriptor, of which we are not told."""
+    for number, name in list(_locks.items()):
+        if labels.inside(_path(number)) != name:
+            _locks.pop(number, None)
+    return [f"lock:{labels.family(name)}" for name in list(_locks.values())]
+
+
+def _path(fd) -> str:
+    try:
+        number = fd if isinstance(fd, int) else fd.fileno()
+        return os.readlink(f"/proc/self/fd/{number}")
+    except (OSError, AttributeError, ValueError):
+        return ""
+
+
+def _time_children(subprocess) -> None:
+    """Count how long children are waited for, from their start."""
+    plain_init, plain_wait = subprocess.Popen.__init__, subprocess.Popen.wait
+
+    @functools.wraps(plain_init)
+    def __init__(self, args, *rest, **kwargs):
+        self._mcpconc = perf_counter_ns(), args
+        plain_init(self, args, *rest, **kwargs)
+
+    @functools.wraps(plain_wait)
+    def wait(self, *args, **kwargs):
+        code = plain_wait(self, *args, **kwargs)
+        began, argv = self.__dict__.pop("_mcpconc", (0, ()))
+        if began and wire.counting():
+            words = ["sh", "-c", argv] if isinstance(argv, str) else argv
+            git = isinstance(words, (list, tuple)) and understand(words) is not None
+            counts["git_ns" if git else "process_ns"] += perf_counter_ns() - began
+        return code
+
+    subprocess.Popen.__init__, subprocess.Popen.wait = __init__, wait

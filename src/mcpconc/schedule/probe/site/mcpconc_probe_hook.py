@@ -1,0 +1,53 @@
+"""Changing modules when they are imported, and not before: a process that never imports
+`sqlite3` does not do so because of the probe."""
+
+from __future__ import annotations
+
+import sys
+
+__all__ = ["when_imported"]
+
+
+def when_imported(name: str, change) -> None:
+    """Call `change(module)` right after the module was executed; now, if it was already."""
+    if name in sys.modules:
+        change(sys.modules[name])
+    else:
+        sys.meta_path.insert(0, _Finder(name, change))
+
+
+class _Finder:
+    """Finds one module, once, the way the others do."""
+
+    def __init__(self, name: str, change) -> None:
+        self.name = name
+        self.change = change
+
+    def find_spec(self, name, path=None, target=None):
+        if name != self.name:
+            return None
+        sys.meta_path.remove(self)
+        for finder in list(sys.meta_path):
+            find = getattr(finder, "find_spec", None)
+            spec = find(name, path, target) if find else None
+            if spec is not None:
+                self._follow(spec.loader)
+                return spec
+        return None
+
+    def _follow(self, loader) -> None:
+        execute = getattr(loader, "exec_module", None)
+        if execute is None:
+            return
+
+        def exec_module(module) -> None:
+            execute(module)
+            try:
+                self.change(module)
+            except Exception:
+                pass
+
+        try:
+            loader.exec_module = exec_module
+        except AttributeError:  # a loader that is a class of built-in modules
+            pass

@@ -1,0 +1,83 @@
+"""Texts that are the same in every run of the same program: what differs is masked."""
+
+from __future__ import annotations
+
+import os
+import re
+
+__all__ = ["configure", "family", "inside", "normal", "temporary"]
+
+LONGEST = 200
+MASK = "#"
+
+_EDGE, _END = r"(?<![0-9A-Za-z])", r"(?![0-9A-Za-z])"
+_DIFFERS = re.compile(
+    "|".join(
+        (
+            r"tok\d{3}x\d{3}z",  # what mcpconc puts into arguments
+            _EDGE + r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}" + _END,
+            _EDGE + r"\d{4}-?\d\d-?\d\d(?:[T _]?\d\d[:\-]?\d\d(?:[:\-]?\d\d)?(?:\.\d+)?)?"
+            r"(?:Z|[+\-]\d\d:?\d\d)?" + _END,
+            _EDGE + r"[0-9a-fA-F]{7,}" + _END,
+            r"(?<![0-9])\d{4,}(?:\.\d+)?",
+            _EDGE + r"\d+\.\d{3,}" + _END,
+        )
+    )
+)
+_temporary: dict = {}
+_worlds: tuple = ()
+
+
+def configure(world: str) -> None:
+    """`world` is the directory that holds all state, "" if there is none."""
+    global _worlds
+    roots = {world.rstrip("/"), os.path.realpath(world)} if world else set()
+    _worlds = tuple(sorted((root + "/" for root in roots), key=len, reverse=True))
+
+
+def normal(text: str) -> str:
+    """`text` with ids, times, numbers and places masked, then cut."""
+    for world in _worlds:
+        text = text.replace(world, "")
+    return _mask(" ".join(text.split()))[:LONGEST]
+
+
+def _mask(text: str) -> str:
+    text = _DIFFERS.sub(MASK, text)
+    for number in {os.getpid(), os.getppid()}:
+        if number < 1000 and str(number) in text:  # longer ones are masked already
+            text = re.sub(rf"(?<!\d){number}(?!\d)", MASK, text)
+    return text
+
+
+def family(name: str) -> str:
+    """`name` with ``*`` for what differs: all objects of its kind."""
+    return _mask(name).replace(MASK, "*")
+
+
+def inside(path) -> str:
+    """`path` relative to the world, "" if it is not in it or is no path."""
+    if not _worlds or isinstance(path, int) or path is None:
+        return ""
+    try:
+        text = os.fsdecode(path)
+        if text[:1] != "/":
+            text = os.path.join(os.getcwd(), text)
+        for world in _worlds:
+            if text.startswith(world):
+                relative = text[len(world) :]
+                if "//" in relative or "/." in relative:
+                    relative = os.path.normpath(text)[len(world) :]
+                return relative
+    except (OSError, TypeError, ValueError):
+        pass
+    return ""
+
+
+def temporary(path=None) -> dict:
+    """Enter a file that `tempfile` gave a random name; the table of those."""
+    if path is not None:
+        if len(_temporary) > 1000:
+            _temporary.clear()
+        _temporary[inside(path) or os.fsdecode(path)] = True
+    return _temporary

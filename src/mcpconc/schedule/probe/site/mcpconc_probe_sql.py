@@ -1,0 +1,361 @@
+"""Points before SQL statements: connections are of a class of ours, with a trace callback.
+
+The callback fires before a statement is executed, and for a trigger's once more with the text of
+the statement that fired it; ``BEGIN`` of Python's own comes before the first change. What is
+executed is known from the cursor, with places for values instead of values.
+"""
+
+from __future__ import annotations
+
+import os
+import weakref
+from time import perf_counter_ns
+
+import mcpconc_probe_wire as wire
+from mcpconc_probe_counts import counts, tick
+from mcpconc_probe_hook import when_imported
+from mcpconc_probe_statement import parse
+
+__all__ = ["install"]
+
+WAITED = 1_000_000
+"""Nanoseconds from which taking a lock is counted as waiting: SQLite's first sleep is 1 ms."""
+FACTORY = 5
+"""Place of `factory` among the arguments of `sqlite3.connect`."""
+
+_watched: weakref.WeakValueDictionary = weakref.WeakValueDictionary()
+_classes: dict = {}
+
+
+def install() -> None:
+    when_imported("sqlite3.dbapi2", _change)
+    wire.holders.append(_held)
+    wire.at_fork.append(_forget)
+
+
+def _forget() -> None:
+    # A forked process must not use its parent's connections, so they say nothing about it.
+    _watched.clear()
+
+
+def _held() -> list:
+    # `valuerefs` takes the table in one piece: other threads may be opening connections.
+    known = [watched for ref in _watched.valuerefs() if (watched := ref()) is not None]
+    return [name for watched in known if watched.holding() for name in watched.files()]
+
+
+def _change(module) -> None:
+    import sys
+
+    plain = module.connect
+
+    def connect(*args, **kwargs):
+        if not wire.state.mode:
+            return plain(*args, **kwargs)
+        wanted = args[FACTORY] if len(args) > FACTORY else kwargs.get("factory", module.Connection)
+        if isinstance(wanted, type) and issubclass(wanted, module.Connection):
+            ours = _connection(wanted, module)
+            if len(args) > FACTORY:
+                args = (*args[:FACTORY], ours, *args[FACTORY + 1 :])
+            else:
+                kwargs["factory"] = ours
+        return plain(*args, **kwargs)
+
+    for name in ("__doc__", "__module__", "__name__", "__qualname__", "__text_signature__"):
+        try:
+            setattr(connect, name, getattr(plain, name))
+        except (AttributeError, TypeError):
+            pass
+    module.connect = connect
+    whole = sys.modules.get("sqlite3")
+    if getattr(whole, "connect", None) is plain:
+        whole.connect = connect
+
+
+class Watched:
+    """What is known of one connection. `locked`: it took, or was let go to take, the write lock
+    in the transaction that it is in; `written`: what it has changed in it."""
+
+    def __init__(self, connection, path: str) -> None:
+        self.connection = weakref.ref(connection)
+        self.main = _file(path)
+        self.attached: dict = {}
+        self.locked = False
+        self.written: dict = {}
+        self.outermost = ""
+        self.last = ""
+        self.theirs = None
+
+    def files(self) -> list:
+        return [name for name in (self.main, *self.attached.values()) if name]
+
+    def inside(self) -> bool:
+        """Whether a transaction is open."""
+        connection = self.connection()
+        try:
+            return connection is not None and connection.in_transaction
+        except Exception:  # closed
+            return False
+
+    def holding(self) -> bool:
+        if self.locked and not self.inside():
+            self.locked = False
+            self.written.clear()
+        return self.locked
+
+    def objects(self, tables) -> list:
+        named = ((self.attached.get(schema, self.main), table) for schema, table in tables)
+        return [f"{file}:{table.lower()}" for file, table in named if file]
+
+    def traced(self, text: str) -> None:
+        """SQLite is about to execute `text`."""
+        if self.theirs is not None:
+            self.theirs(text)
+        if not wire.state.controlled or wire.here.busy or not self.main:
+            return
+        try:
+            self._traced(text)
+        except Exception:  # it would be dropped without a word
+            pass
+
+    def _traced(self, text: str) -> None:
+        current = wire.here.current
+        if text.startswith("--"):  # a trigger's
+            return
+        if current is None or current.watched is not self or current.script:
+            if text != self.last:
+                self.last = text
+                self._before(parse(text, bare=current is None))
+            return
+        self.last = ""
+        own = text.lstrip()[:6].upper()
+        if own in ("BEGIN", "BEGIN ", "COMMIT") and current.statement.kind not in (
+            "begin",
+            "commit",
+        ):
+            implicit = parse(text)
+            if implicit.immediate:
+                current.due = False
+                self._acquire(implicit, current.statement)
+            elif implicit.kind == "commit":
+                self._before(implicit)
+        elif current.due:
+            current.due = False
+            self._before(current.statement)
+
+    def _before(self, statement) -> None:
+        kind = statement.kind
+        locked = self.holding()
+        if kind == "read":
+            self._at(statement, "" if locked else "read")
+        elif kind in ("write", "ddl"):
+            within = self.inside()
+            self._at(statement, "" if locked else kind)
+            if within:
+                self.locked = True
+                self.written.update(dict.fromkeys(self.objects(statement.writes)))
+        elif kind == "begin" and statement.immediate:
+            self._acquire(statement, None)
+        elif kind == "commit" or (kind == "release" and statement.name == self.outermost):
+            if locked:
+                self._commit(statement)
+        elif kind == "savepoint" and not self.inside():
+            self.outermost = statement.name
+
+    def _acquire(self, begin, first) -> None:
+        """BEGIN that takes the write lock, for the sake of `first` where that is known."""
+        self.holding()
+        label, reads, writes = begin.label, [], [f"{self.main}:*"]
+        if first is not None:
+            label = f"{label}: {first.label}"[:200]
+            reads, writes = self.objects(first.reads), self.objects(first.writes)
+            self.written.update(dict.fromkeys(writes))
+        wire.at("sql", label, self.main, "write", reads, writes)
+        self.locked = True
+
+    def _commit(self, statement) -> None:
+        wire.at("sql", statement.label, self.main, "commit", (), list(self.written))
+
+    def _at(self, statement, needs: str) -> None:
+        reads, writes = self.objects(statement.reads), self.objects(statement.writes)
+        if reads or writes:
+            wire.at("sql", statement.label, self.main, needs, reads, writes)
+
+
+class Current:
+    """What a cursor executes. `due`: its point is still to come."""
+
+    __slots__ = ("due", "script", "statement", "watched")
+
+    def __init__(self, watched, statement, script: bool = False) -> None:
+        self.watched = watched
+        self.statement = statement
+        self.script = script
+        self.due = True
+
+
+def _file(path) -> str:
+    """The file name of a database, "" for one in memory."""
+    text = os.fsdecode(path)
+    if text.startswith("file:"):
+        if "mode=memory" in text:
+            return ""
+        text = text[5:].partition("?")[0]
+    return "" if ":memory:" in text else os.path.basename(text)
+
+
+def _disguise(ours: type, theirs: type) -> type:
+    ours.__name__, ours.__qualname__ = theirs.__name__, theirs.__qualname__
+    ours.__module__, ours.__doc__ = theirs.__module__, theirs.__doc__
+    return ours
+
+
+def _connection(base: type, module) -> type:
+    found = _classes.get(base)
+    if found is not None:
+        return found
+
+    class Connection(base):
+        _mcpconc = None
+
+        def __init__(self, database, *args, **kwargs):
+            self._mcpconc = watched = Watched(self, database)
+            if wire.state.controlled:
+                _watched[id(watched)] = watched
+            super().__init__(database, *args, **kwargs)
+            counts["connections"] += 1
+            if wire.state.controlled:
+                super().set_trace_callback(watched.traced)
+
+        def set_trace_callback(self, callback):
+            if id(self._mcpconc) in _watched:
+                self._mcpconc.theirs = callback
+            else:
+                super().set_trace_callback(callback)
+
+        def cursor(self, factory=None):
+            if factory is None:
+                return super().cursor(_cursor(module.Cursor))
+            if isinstance(factory, type) and issubclass(factory, module.Cursor):
+                return super().cursor(_cursor(factory))
+            return super().cursor(factory)
+
+        # The short forms make a cursor of their own, without asking `cursor`.
+        def execute(self, *args):
+            return super().cursor(_cursor(module.Cursor)).execute(*args)
+
+        def executemany(self, *args):
+            return super().cursor(_cursor(module.Cursor)).executemany(*args)
+
+        def executescript(self, *args):
+            return super().cursor(_cursor(module.Cursor)).executescript(*args)
+
+        def commit(self):
+            if not wire.counting():
+                return super().commit()
+            began = perf_counter_ns()
+            try:
+                return super().commit()
+            finally:
+                counts["sql_ns"] += perf_counter_ns() - began
+
+        def __exit__(self, *how):
+            if not wire.counting():
+                return super().__exit__(*how)
+            began = perf_counter_ns()
+            try:
+                return super().__exit__(*how)
+            finally:
+                counts["sql_ns"] += perf_counter_ns() - began
+
+    _classes[base] = _disguise(Connection, base)
+    return Connection
+
+
+def _cursor(base: type) -> type:
+    found = _classes.get(base)
+    if found is not None:
+        return found
+
+    class Cursor(base):
+        def execute(self, sql, *args):
+            return _run(self, sql, super().execute, args)
+
+        def executemany(self, sql, rows, *rest):
+            return _run(self, sql, super().executemany, (rows, *rest), many=True)
+
+        def executescript(self, sql):
+            return _run(self, sql, super().executescript, (), script=True)
+
+    _classes[base] = _disguise(Cursor, base)
+    return Cursor
+
+
+def _run(cursor, sql, method, args, many=False, script=False):
+    watched = getattr(getattr(cursor, "connection", None), "_mcpconc", None)
+    if watched is None or not isinstance(sql, str) or not wire.state.mode:
+        return method(sql, *args)
+    if wire.state.controlled:
+        return _controlled(watched, sql, method, args, many, script)
+    return _counted(watched, sql, method, args, script)
+
+
+def _controlled(watched, sql, method, args, many, script):
+    statement = parse(sql) if not script else None
+    before = wire.here.current
+    wire.here.current = current = Current(watched, statement, script)
+    if many and args:
+        args = (_each(args[0], current), *args[1:])
+    locked = watched.locked
+    try:
+        done = method(sql, *args)
+    except Exception as error:
+        if not locked and "locked" in str(error):
+            watched.locked = False
+        raise
+    finally:
+        wire.here.current = before
+    if statement is not None and statement.kind == "attach":
+        _attach(watched, statement, args)
+    return done
+
+
+def _each(rows, current):
+    """Each row is a statement of its own."""
+    for row in rows:
+        current.due = True
+        yield row
+
+
+def _attach(watched, statement, args) -> None:
+    path = statement.path
+    values = args[0] if args else ()
+    if path is None and isinstance(values, (tuple, list)) and values:
+        path = values[0]
+    if isinstance(path, (str, bytes, os.PathLike)) and _file(path):
+        watched.attached[statement.name] = _file(path)
+
+
+def _counted(watched, sql, method, args, script):
+    inside = watched.inside()
+    failed = None
+    began = perf_counter_ns()
+    try:
+        return method(sql, *args)
+    except Exception as error:
+        failed = str(error)
+        raise
+    finally:
+        took = perf_counter_ns() - began
+        counts["statements"] += 1
+        counts["sql_ns"] += took
+        if not inside and not script:
+            kind = parse(sql).kind
+            if kind in ("write", "ddl", "begin"):
+                counts["transactions"] += 1
+                # In autocommit mode writing itself takes longer than that.
+                waits = kind == "begin" or watched.inside()
+                if (waits and took >= WAITED) or (failed and "locked" in failed):
+                    counts["lock_waits"] += 1
+                    counts["lock_wait_ns"] += took
+        tick()

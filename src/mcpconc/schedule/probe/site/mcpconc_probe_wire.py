@@ -1,0 +1,216 @@
+"""Talking to the controller: one connection for each thread, one JSON document a line.
+
+Nothing here holds a lock while it waits, and nothing that is done in here is reported.
+"""
+
+from __future__ import annotations
+
+import _socket
+import _thread
+import fcntl
+import os
+import signal
+import sys
+import weakref
+
+__all__ = ["announce", "at", "configure", "counting", "forked", "here", "holders", "state"]
+
+HIGH = 400
+"""Descriptors from here on are ours: those of the target keep the numbers that they have
+without us, and those who close all they may have inherited start at the low ones."""
+
+
+class State:
+    """What all threads of this process share."""
+
+    def __init__(self) -> None:
+        self.mode = ""
+        self.address = ""
+        self.agent = 0
+        self.announced = False
+        self.controlled = False
+
+
+class Local(_thread._local):
+    """What each thread has for itself. `busy`: it is in the probe's own code; `link`: its
+    connection; the rest belongs to those who hook something."""
+
+    busy = False
+    link = None
+    current = None
+    after = None
+    spawned = None
+
+
+class Link:
+    __slots__ = ("__weakref__", "sock")
+
+    def __init__(self, sock) -> None:
+        self.sock = sock
+
+    def __del__(self) -> None:
+        self.sock.close()
+
+
+state = State()
+here = Local()
+holders: list = []
+"""Functions that give what this process holds right now."""
+at_fork: list = []
+_links: weakref.WeakValueDictionary = weakref.WeakValueDictionary()
+
+
+def configure(mode: str, address: str, agent: int) -> None:
+    """Begin anew, as the process that this one is now."""
+    forked()
+    state.mode, state.address, state.agent = mode, address, agent
+    state.controlled = mode == "control"
+
+
+def forked() -> None:
+    """This process is a copy: what it inherited belongs to its parent."""
+    for ref in _links.valuerefs():
+        link = ref()
+        if link is not None:
+            link.sock.close()
+    _links.clear()
+    here.link = None
+    here.busy = False
+    state.announced = False
+    for each in at_fork:
+        each()
+
+
+def announce() -> None:
+    """Stand at the first point of a process, unless it did so."""
+    if not state.announced:
+        at("start", process_name())
+
+
+def at(kind: str, label: str, db: str = "", needs: str = "", reads=(), writes=()) -> None:
+    """Stand before `label` until the controller says go, or kills, or is gone."""
+    if not state.controlled or here.busy:
+        return
+    here.busy = True
+    try:
+        if not state.announced:
+            state.announced = True
+            if kind != "start":
+                _ask({"kind": "start", "label": process_name()})
+        _ask(
+            {
+                "kind": kind,
+                "label": label,
+                "db": db,
+                "needs": needs,
+                "holds": sorted({name for each in holders for name in each()}),
+                "reads": list(reads),
+                "writes": list(writes),
+            }
+        )
+    except Exception:
+        # Whatever it is, the target is not to suffer for it.
+        _gone()
+    except BaseException:
+        # A signal's handler raised: the answer to this question must not be taken for another's.
+        here.link = None
+        raise
+    finally:
+        here.busy = False
+
+
+def tell(message: dict) -> None:
+    """Send a line that nobody answers; where that fails, nothing more is ever sent."""
+    here.busy = True
+    try:
+        _send(message)
+    except Exception:
+        _gone()
+    finally:
+        here.busy = False
+
+
+def _ask(point: dict) -> None:
+    if not state.mode:
+        return
+    _send({"at": {"db": "", "needs": "", "holds": [], "reads": [], "writes": [], **point}})
+    answer = b""
+    while not answer.endswith(b"\n"):
+        more = here.link.sock.recv(64)
+        if not more:
+            raise EOFError
+        answer += more
+    if answer == b"k\n":
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _send(message: dict) -> None:
+    import json
+
+    link = here.link
+    lines = []
+    if link is None:
+        link = here.link = _connect()
+        lines.append({"hello": _hello()})
+    lines.append(message)
+    data = "".join(json.dumps(line, separators=(",", ":")) + "\n" for line in lines)
+    link.sock.sendall(data.encode(), _socket.MSG_NOSIGNAL)
+
+
+def _connect() -> Link:
+    first = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
+    try:
+        first.settimeout(None)  # a program may have set another default
+        first.connect(state.address)
+        try:
+            high = fcntl.fcntl(first.fileno(), fcntl.F_DUPFD_CLOEXEC, HIGH)
+        except OSError:  # not that many descriptors
+            link = Link(_socket.socket(fileno=first.detach()))
+        else:
+            link = Link(_socket.socket(fileno=high))
+    finally:
+        first.close()
+    link.sock.settimeout(None)
+    _links[id(link)] = link
+    return link
+
+
+def _gone() -> None:
+    """Nobody is there: run freely from now on, and let children do so from their start."""
+    state.mode = ""
+    state.controlled = False
+    here.link = None
+    os.environ.pop("MCPCONC_PROBE", None)
+
+
+def counting() -> bool:
+    return state.mode == "observe"
+
+
+def _hello() -> dict:
+    pid, tid = os.getpid(), _thread.get_native_id()
+    name = process_name()
+    if tid != pid:
+        name = f"{name}/{_thread_name()}"
+    return {"pid": pid, "ppid": os.getppid(), "tid": tid, "agent": state.agent, "name": name}
+
+
+def process_name() -> str:
+    """The program and its first argument that is no option: ``empirica goals-create``."""
+    argv = list(getattr(sys, "argv", None) or [""])
+    if argv[0] == "-m":  # not found yet
+        original = list(getattr(sys, "orig_argv", argv))
+        argv = original[original.index("-m") + 1 :] if "-m" in original else argv
+    words = [os.path.basename(argv[0]), *(word for word in argv[1:] if not word.startswith("-"))]
+    if words[0] in ("-c", ""):
+        words = ["python"]
+    from mcpconc_probe_labels import normal
+
+    return normal(" ".join(words[:2]))
+
+
+def _thread_name() -> str:
+    # `current_thread()` would enter a thread that `threading` did not start into its table.
+    threading = sys.modules.get("threading")
+    thread = getattr(threading, "_active", {}).get(_thread.get_ident())
+    return getattr(thread, "name", "thread")

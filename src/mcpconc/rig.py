@@ -22,6 +22,7 @@ from mcpconc.oracle.base import Judgement, Oracle, Run, judge
 from mcpconc.program import Program
 from mcpconc.schedule import make
 from mcpconc.target.base import Identity, Progress, Target
+from mcpconc.target.warm import Start, warmed
 from mcpconc.trace import Trace
 from mcpconc.vitals import Vitals
 from mcpconc.world import World, world
@@ -180,22 +181,30 @@ class Rig:
             scheduler=scheduler,
             scheduler_seed=seed,
             environment=self.environment,
+            model="self" if self.inquire is not None else "",
             complete=False,
         )
 
 
 @asynccontextmanager
 async def rig(
-    target: Target, identity: Identity, agents: int, base: Path, progress: Progress
+    target: Target,
+    identity: Identity,
+    agents: int,
+    base: Path,
+    progress: Progress,
+    start: Start = Start.ORDINARY,
 ) -> AsyncIterator[Rig]:
     """A rig with its servers up; on leaving, servers and world are gone. What is known of an
-    unfinished run stays in `base`.
+    unfinished run stays in `base`. `start` is how processes of calls come to be.
 
+    :raises UsageError: if the target cannot be started like that.
     :raises TargetError: if the target cannot be prepared or started.
     """
     progress(f"preparing a world ({identity.value})")
     async with (
         world(target, identity) as made,
+        warmed(made, start),
         Fleet.open(made, agents, made.logs, progress=progress) as fleet,
     ):
         yield Rig(target, made, fleet, identity, base, traces.environment())

@@ -32,6 +32,7 @@ from mcpconc.target.base import (
     Rests,
     Target,
 )
+from mcpconc.target.warm import shimmed
 
 __all__ = ["World", "world"]
 
@@ -66,6 +67,7 @@ class World:
         # Servers resolve links in the paths that they are given.
         self.root = Path(os.path.realpath(root))
         self.servers: set[int] = set()
+        self.shims: Path | None = None  # see `target.warm`
         self.before = Snapshot()
         self.logs = self.root.with_name(f"{self.root.name}.logs")
         self._template = self.root.with_name(f"{self.root.name}.template")
@@ -110,7 +112,8 @@ class World:
 
     def launch(self, agent: int, agents: int) -> Launch:
         """How to start the server of one agent in this world."""
-        return self.target.launch(self.root, agent, agents, self.identity)
+        launch = self.target.launch(self.root, agent, agents, self.identity)
+        return shimmed(launch, self.shims)
 
     # -- processes -----------------------------------------------------------------------------
 

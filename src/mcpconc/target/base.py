@@ -27,6 +27,8 @@ __all__ = [
     "Scales",
     "Starts",
     "Target",
+    "Warms",
+    "Warmth",
 ]
 
 MARKER = "MCPCONC_WORLD"
@@ -72,6 +74,24 @@ class Layout:
     databases: Mapping[str, str] = field(default_factory=dict)
     repository: str | None = None
     files: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Warmth:
+    """The program that servers of a world start by name for each call, and how it is kept warm.
+
+    `script` is a Python console script; `env` and `cwd` are what calls have in common, `prefix`
+    are words before the command that starts the warm process. `modules` are imported beside what
+    the script imports by itself; `once` are functions without arguments, ``module:function``,
+    whose result does not depend on the call and that may be called before it.
+    """
+
+    script: Path
+    env: Mapping[str, str]
+    cwd: Path
+    prefix: tuple[str, ...] = ()
+    modules: tuple[str, ...] = ()
+    once: tuple[str, ...] = ()
 
 
 class Target(Protocol):
@@ -194,4 +214,13 @@ class Answers(Protocol):
     def question(self) -> tuple[str, Mapping[str, Any]] | None:
         """Tool and arguments of a cheap read; what it answers does not matter. None where it
         has none."""
+        ...
+
+
+@runtime_checkable
+class Warms(Protocol):
+    """A target whose servers start a Python program for each call, which can be kept warm."""
+
+    def warmth(self, root: Path, identity: Identity) -> Warmth:
+        """What to keep warm for the world at `root`."""
         ...

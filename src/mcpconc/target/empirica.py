@@ -22,7 +22,7 @@ from mcpconc.errors import TargetError, UsageError
 from mcpconc.history import Answer
 from mcpconc.model.spec import Spec
 from mcpconc.procs import on_terminal
-from mcpconc.target.base import MARKER, Identity, Launch, Layout, Progress
+from mcpconc.target.base import MARKER, Identity, Launch, Layout, Progress, Warmth
 from mcpconc.target.cache import Installed, Wanted, cache_root, ensure, prune
 from mcpconc.target.execute import execute
 from mcpconc.target.sources import copy_sources, digest_of, find_projects
@@ -200,6 +200,18 @@ class EmpiricaTarget:
         ws = root / "ws"
         server = (str(self._bin() / "empirica-mcp"), "--workspace", str(ws))
         return Launch((*_off_terminal(), *server), env, ws)
+
+    def warmth(self, root: Path, identity: Identity) -> Warmth:
+        """`empirica`, of which `empirica-mcp` starts one for each call. Half of a call is its
+        imports, and a tenth its argument parser, which is the same for all calls."""
+        launch = self.launch(root, 0, 1, identity)
+        return Warmth(
+            script=self._bin() / "empirica",
+            env=launch.env,
+            cwd=launch.cwd,
+            prefix=_off_terminal(),
+            once=("empirica.cli.cli_core:create_argument_parser",),
+        )
 
     def interpret(self, tool: str, text: str) -> Answer:
         answers = importlib.import_module("mcpconc.model.empirica.answers")

@@ -1,0 +1,259 @@
+"""Warm starts: the program that a server starts for each call is forked and not started anew.
+
+An interpreter that imports a large program may take longer for that than for the call. Here one
+process of the world has imported it, a shim under the program's name is first on the servers'
+PATH, and each call is a fork that runs the unmodified program: AFL's fork server (Zalewski,
+"Fuzzing random programs without execve()", 2014) for Python. Calls become faster, and so races
+become more or less likely: what is found like this counts once it was seen with ordinary starts.
+
+Same as in an ordinary start: arguments, environment (as /proc shows it, too), working directory,
+descriptors, parent, exit code, signals, end of the interpreter. Not the same: all calls of one
+world share one seed of string hashes, so sets of strings have one order; and what a module keeps
+from its import (the time, say) is older than the call. A call in whose environment the imports
+might have been others is started ordinarily.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import stat
+import subprocess
+import tempfile
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Protocol
+
+import anyio
+import anyio.abc
+import anyio.to_thread
+import orjson
+
+from mcpconc.errors import TargetError, UsageError
+from mcpconc.target import warmth as scripts
+from mcpconc.target.base import Identity, Launch, Target, Warms, Warmth
+
+__all__ = ["Start", "Warm", "check_start", "keep_warm", "shimmed", "warmed"]
+
+IMPORTS = 120.0
+"""Seconds in which the program must have been imported."""
+END = 5.0
+"""Seconds that the warm process has for its own end."""
+_ROOM = 16 * 2**10
+"""Bytes of environment that calls may have on top and still show in /proc."""
+_PATH_MAX = 107
+"""Bytes that the path of a Unix socket may have: sun_path of unix(7), less its NUL."""
+_SHEBANG_MAX = 120
+"""Bytes that every kernel reads of a script's first line."""
+_SCRIPTS = Path(scripts.__file__).parent
+_SERVE = "import sys; sys.path.insert(0, {!r}); from warmth.server import main; main()"
+
+
+class Start(StrEnum):
+    """How the processes of calls come to be."""
+
+    ORDINARY = "ordinary"
+    FORK = "fork"
+
+
+@dataclass(frozen=True, slots=True)
+class Warm:
+    """A warm process. `shims` is the directory that has to be first on PATH, `pid` the process
+    (or its launcher). `reads` are the variables that imports looked at, `touched` the files below
+    the world's root that they used where that was watched."""
+
+    shims: Path
+    pid: int
+    log: Path
+    reads: tuple[str, ...]
+    touched: tuple[str, ...]
+
+    def exceptions(self) -> list[str]:
+        """Which variables were in the way, for each call that was started ordinarily."""
+        with suppress(OSError):
+            lines = self.log.read_text("utf-8", "replace").splitlines()
+            start = "started ordinarily: "
+            return [line.removeprefix(start) for line in lines if line.startswith(start)]
+        return []
+
+
+class Place(Protocol):
+    """What a warm process needs of the world that it belongs to."""
+
+    target: Target
+    identity: Identity
+    root: Path
+    logs: Path
+    shims: Path | None
+    """Where `launch` of the world looks for what comes first on PATH."""
+
+    def adopt(self, pid: int) -> None: ...
+
+    def discard(self, pid: int) -> None: ...
+
+
+def check_start(target: Target, start: Start) -> None:
+    """:raises UsageError: if this target cannot be started like this."""
+    if start is Start.FORK and not isinstance(target, Warms):
+        raise UsageError(
+            f"{target.name}: its servers start no Python program for a call that could be kept "
+            "warm; leave --start fork out"
+        )
+
+
+@asynccontextmanager
+async def warmed(place: Place, start: Start) -> AsyncIterator[Warm | None]:
+    """For the length of a block, servers that are started in this world find warm programs;
+    with ``Start.ORDINARY`` nothing happens.
+
+    :raises UsageError: if the target cannot be started like this.
+    :raises TargetError: if its program cannot be kept warm.
+    """
+    check_start(place.target, start)
+    if start is Start.ORDINARY or not isinstance(place.target, Warms):
+        yield None
+        return
+    warmth = place.target.warmth(place.root, place.identity)
+    async with keep_warm(warmth, place.logs / "warm.txt") as warm:
+        place.adopt(warm.pid)
+        place.shims = warm.shims
+        try:
+            yield warm
+        finally:
+            place.shims = None
+            place.discard(warm.pid)
+
+
+@asynccontextmanager
+async def keep_warm(warmth: Warmth, log: Path, watch: Path | None = None) -> AsyncIterator[Warm]:
+    """A warm process, up when the block begins and gone with all its forks when it ends. `log`
+    gets what it says; what imports use below `watch` is noted (that costs every call a little).
+
+    :raises TargetError: if the program cannot be imported and forked, or takes too long.
+    """
+    shims = Path(await anyio.to_thread.run_sync(lambda: tempfile.mkdtemp(prefix="mcpconc-warm-")))
+    process: anyio.abc.Process | None = None
+    try:
+        python = await anyio.to_thread.run_sync(_make_shim, warmth.script, shims)
+        config = {
+            "address": str(_address(shims)),
+            "script": str(warmth.script),
+            "modules": warmth.modules,
+            "once": warmth.once,
+            "root": str(watch or ""),
+        }
+        env = first_on_path(shims, warmth.env) | {"MCPCONC_ROOM": "." * _ROOM}
+        # Its own session: a Ctrl-C on our terminal is not meant for it.
+        with log.open("ab") as said:
+            process = await anyio.open_process(
+                [
+                    *(*warmth.prefix, python, "-c", _SERVE.format(str(_SCRIPTS.parent))),
+                    orjson.dumps(config).decode(),
+                ],
+                env=env,
+                cwd=warmth.cwd,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=said,
+                start_new_session=True,
+            )
+        answer = await _answer(process, warmth.script, log)
+        yield Warm(
+            shims, process.pid, log, tuple(answer.get("reads", ())), tuple(answer["touched"])
+        )
+    finally:
+        with anyio.CancelScope(shield=True):
+            if process is not None:
+                await _end(process)
+            await anyio.to_thread.run_sync(shutil.rmtree, shims, True)
+
+
+def first_on_path(directory: Path, env: Mapping[str, str]) -> dict[str, str]:
+    """`env` with `directory` before everything else on PATH."""
+    return {**env, "PATH": ":".join(filter(None, (str(directory), env.get("PATH", ""))))}
+
+
+def shimmed(launch: Launch, shims: Path | None) -> Launch:
+    """`launch` so that the server finds what is in `shims` first."""
+    return launch if shims is None else replace(launch, env=first_on_path(shims, launch.env))
+
+
+async def _answer(process: anyio.abc.Process, script: Path, log: Path) -> dict[str, Any]:
+    """The one line that the warm process says, once it is ready or knows that it never will be."""
+    assert process.stdout is not None
+    said = b""
+    try:
+        with anyio.fail_after(IMPORTS):
+            while not said.endswith(b"\n"):
+                said += await process.stdout.receive()
+    except TimeoutError:
+        raise TargetError(f"{script}: not imported within {IMPORTS:g} s") from None
+    except anyio.EndOfStream:
+        raise TargetError(f"{script}: ended while it was imported; {log} has more") from None
+    answer: dict[str, Any] = orjson.loads(said)
+    if "error" in answer:
+        raise TargetError(" ".join(str(answer["error"]).split())[:500])
+    return answer
+
+
+async def _end(process: anyio.abc.Process) -> None:
+    """The end of its stdin is its signal to kill its forks and to end."""
+    assert process.stdin is not None
+    with suppress(OSError, anyio.BrokenResourceError, anyio.ClosedResourceError):
+        await process.stdin.aclose()
+    with anyio.move_on_after(END):
+        await process.wait()
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, 9)
+    await process.aclose()
+
+
+def _make_shim(script: Path, shims: Path) -> str:
+    """Write the shim for `script` into the directory `shims`; gives the interpreter to use.
+
+    :raises TargetError: if `script` is no Python script, or the directory's path is too long.
+    """
+    address = _address(shims)
+    if len(os.fsencode(address)) > _PATH_MAX:
+        raise TargetError(
+            f"{address}: too long for the path of a socket; set TMPDIR to a shorter directory"
+        )
+    python = interpreter_of(script)
+    line = f"{python} -ISE"
+    if len(os.fsencode(line)) <= _SHEBANG_MAX and " " not in python:
+        first = f"#!{line}\n"
+    else:  # /bin/sh executes the second line; for Python it is a string
+        first = f"#!/bin/sh\n'''exec' \"{python}\" -ISE \"$0\" \"$@\"\n' '''\n"
+    text = (_SCRIPTS / "shim.py").read_text("utf-8")
+    text = text.replace('"@ADDRESS@"', repr(str(address)))
+    text = text.replace('"@PROGRAM@"', repr(str(script)))
+    shim = shims / script.name
+    shim.write_text(first + text, "utf-8")
+    shim.chmod(stat.S_IRWXU)
+    return python
+
+
+def interpreter_of(script: Path) -> str:
+    """The Python that a console script is executed with.
+
+    :raises TargetError: if it is none.
+    """
+    try:
+        lines = script.read_text("utf-8", "replace").splitlines()[:2]
+    except OSError as error:
+        raise TargetError(f"{script}: cannot be read ({error.strerror})") from error
+    first, second = (*lines, "", "")[:2]
+    if first == "#!/bin/sh" and second.startswith("'''exec'"):  # for long paths, see `_make_shim`
+        return shlex.split(second.removeprefix("'''exec'"))[0]
+    words = first.removeprefix("#!").split()
+    if not first.startswith("#!") or len(words) != 1 or "python" not in Path(words[0]).name:
+        raise TargetError(f"{script}: no Python script, so it cannot be kept warm")
+    return words[0]
+
+
+def _address(shims: Path) -> Path:
+    return shims / ".socket"

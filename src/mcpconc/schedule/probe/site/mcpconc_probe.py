@@ -5,6 +5,7 @@ Inert unless ``MCPCONC_PROBE`` says ``control:SOCKET`` or ``observe:SOCKET``.
 
 from __future__ import annotations
 
+import atexit
 import os
 
 import mcpconc_probe_wire as wire
@@ -37,8 +38,18 @@ def _hook(mode: str, environ) -> None:
 
     labels.configure(environ.get("MCPCONC_WORLD", ""))
     if not _hooked:
+        atexit.register(_end)  # the first to be entered is called last
         os.register_at_fork(after_in_child=wire.forked)
         sql.install()
     if mode not in _hooked:
         files.install(mode)
     _hooked.add(mode)
+
+
+def _end() -> None:
+    # What follows is the end of the interpreter, where modules lose their content.
+    from mcpconc_probe_counts import flush
+
+    flush()
+    wire.state.mode = ""
+    wire.state.controlled = False

@@ -18,7 +18,7 @@ from time import perf_counter_ns
 
 import mcpconc_probe_labels as labels
 import mcpconc_probe_wire as wire
-from mcpconc_probe_counts import counts, flush, tick
+from mcpconc_probe_counts import counts, tick
 from mcpconc_probe_git import understand
 from mcpconc_probe_hook import when_imported
 
@@ -34,15 +34,14 @@ _NO_STATE = re.compile(
 """Paths that nobody's state is in, or whose state is seen otherwise: SQL, git."""
 
 _CHANGES = os.O_CREAT | os.O_TRUNC
+_stat = os.stat
 _locks: dict = {}
+_installed: list = []
 
 
 def install(mode: str) -> None:
     """Hook what `mode` needs; hooks of the other one stay, and do nothing."""
     if mode == "observe":
-        import atexit
-
-        atexit.register(flush)
         when_imported("subprocess", _time_children)
     else:
         wire.holders.append(_held)
@@ -53,17 +52,15 @@ def install(mode: str) -> None:
         sys.addaudithook(_audit)
 
 
-_installed: list = []
-
-
 def _audit(event: str, args: tuple) -> None:
     meant = _EVENTS.get(event)
     if meant is None or not wire.state.mode or wire.here.busy:
         return
     try:
         meant(*args)
-    except Exception:  # an audit hook that raises forbids what it was told of
-        pass
+    except Exception as error:  # an audit hook that raises forbids what it was told of
+        if wire.from_a_handler(error):
+            raise
 
 
 def _state(path) -> str:
@@ -76,10 +73,23 @@ def _object(name: str) -> str:
     return f"file:{labels.family(name)}"
 
 
-def _at(kind: str, verb: str, names: list, writes: bool) -> None:
-    objects = [_object(name) for name in names]
-    label = labels.normal(" ".join((verb, *names)))
-    wire.at(kind, label, **{"writes" if writes else "reads": objects})
+def _reads(kind: str, verb: str, name: str) -> None:
+    wire.at(kind, labels.normal(f"{verb} {name}"), reads=[_object(name)])
+
+
+def _writes(kind: str, verb: str, *names: str, listed: tuple = ()) -> None:
+    """`listed`: those of the names that their directory holds only from now on, or no longer."""
+    parents = [_object(name.rpartition("/")[0] + "/") for name in listed]
+    objects = dict.fromkeys([*map(_object, names), *parents])
+    wire.at(kind, labels.normal(" ".join((verb, *names))), writes=objects)
+
+
+def _missing(path) -> bool:
+    try:
+        _stat(path)
+    except (OSError, ValueError):
+        return True
+    return False
 
 
 def _opens(path, mode, flags) -> None:
@@ -94,10 +104,11 @@ def _opens(path, mode, flags) -> None:
     if not name:
         return
     if not changes:
-        _at("read", "read", [name], False)
+        _reads("read", "read", name)
         return
     how = "truncate" if flags & os.O_TRUNC else "append" if flags & os.O_APPEND else "write"
-    _at("open", f"open to {how}", [name], True)
+    made = flags & os.O_CREAT and _missing(path)
+    _writes("open", f"open to {how}", name, listed=(name,) if made else ())
     if flags & _CHANGES:
         wire.here.after = name, how
 
@@ -105,26 +116,36 @@ def _opens(path, mode, flags) -> None:
 def _opened() -> None:
     after, wire.here.after = wire.here.after, None
     if after is not None:
-        _at("opened", f"opened to {after[1]}", [after[0]], True)
+        _writes("opened", f"opened to {after[1]}", after[0])
 
 
 def _renames(source, target, *_) -> None:
     names = [name for name in (_state(source), _state(target)) if name]
     if names and wire.state.controlled:
-        _at("rename", "rename", names, True)
+        listed = [_state(source)] if _state(source) else []
+        if _state(target) and _missing(target):
+            listed.append(_state(target))
+        _writes("rename", "rename", *names, listed=tuple(listed))
 
 
 def _removes(path, *_) -> None:
     name = _state(path)
     if name and wire.state.controlled:
-        _at("unlink", "unlink", [name], True)
+        _writes("unlink", "unlink", name, listed=(name,))
+
+
+def _makes_directory(path, *_) -> None:
+    if wire.state.controlled:
+        name = _state(path)
+        if name and _missing(path):
+            _writes("open", "make directory", name, listed=(name,))
 
 
 def _lists(path) -> None:
     if wire.state.controlled:
         name = _state("." if path is None else path)
         if name:
-            _at("exists", "list", [f"{name}/*"], False)
+            _reads("exists", "list", f"{name}/")
 
 
 def _popen(executable, argv, *_) -> None:
@@ -153,6 +174,8 @@ _EVENTS = {
     "os.rename": _renames,
     "os.link": _renames,
     "os.remove": _removes,
+    "os.rmdir": _removes,
+    "os.mkdir": _makes_directory,
     "os.listdir": _lists,
     "os.scandir": _lists,
     "subprocess.Popen": _popen,
@@ -186,7 +209,7 @@ def _replace() -> None:
         if wire.state.controlled and not wire.here.busy:
             name = _state(path)
             if name:
-                _at("exists", "look for", [name], False)
+                _reads("exists", "look for", name)
         return plain_stat(path, *args, **kwargs)
 
     def lock(plain):

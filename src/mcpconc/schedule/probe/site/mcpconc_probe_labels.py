@@ -38,7 +38,7 @@ def configure(world: str) -> None:
 def normal(text: str) -> str:
     """`text` with ids, times, numbers and places masked, then cut."""
     for world in _worlds:
-        text = text.replace(world, "")
+        text = text.replace(world, "").replace(world[:-1], "WORLD")
     return _mask(" ".join(text.split()))[:LONGEST]
 
 

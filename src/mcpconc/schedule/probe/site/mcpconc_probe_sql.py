@@ -115,8 +115,9 @@ class Watched:
             return
         try:
             self._traced(text)
-        except Exception:  # it would be dropped without a word
-            pass
+        except BaseException as error:  # SQLite would drop it without a word
+            if wire.here.current is not None and wire.from_a_handler(error):
+                wire.here.current.raised = error
 
     def _traced(self, text: str) -> None:
         current = wire.here.current
@@ -183,15 +184,17 @@ class Watched:
 
 
 class Current:
-    """What a cursor executes. `due`: its point is still to come."""
+    """What a cursor executes. `due`: its point is still to come; `raised`: by the handler of a
+    signal that came while we waited."""
 
-    __slots__ = ("due", "script", "statement", "watched")
+    __slots__ = ("due", "raised", "script", "statement", "watched")
 
     def __init__(self, watched, statement, script: bool = False) -> None:
         self.watched = watched
         self.statement = statement
         self.script = script
         self.due = True
+        self.raised: BaseException | None = None
 
 
 def _file(path) -> str:
@@ -315,6 +318,8 @@ def _controlled(watched, sql, method, args, many, script):
         raise
     finally:
         wire.here.current = before
+    if current.raised is not None:
+        raise current.raised
     if statement is not None and statement.kind == "attach":
         _attach(watched, statement, args)
     return done

@@ -13,7 +13,17 @@ import signal
 import sys
 import weakref
 
-__all__ = ["announce", "at", "configure", "counting", "forked", "here", "holders", "state"]
+__all__ = [
+    "announce",
+    "at",
+    "configure",
+    "counting",
+    "forked",
+    "from_a_handler",
+    "here",
+    "holders",
+    "state",
+]
 
 HIGH = 400
 """Descriptors from here on are ours: those of the target keep the numbers that they have
@@ -108,15 +118,26 @@ def at(kind: str, label: str, db: str = "", needs: str = "", reads=(), writes=()
                 "writes": list(writes),
             }
         )
-    except Exception:
+    except BaseException as error:
+        if from_a_handler(error):
+            # The answer to this question must not be taken for that to the next.
+            here.link = None
+            raise
         # Whatever it is, the target is not to suffer for it.
         _gone()
-    except BaseException:
-        # A signal's handler raised: the answer to this question must not be taken for another's.
-        here.link = None
-        raise
     finally:
         here.busy = False
+
+
+def from_a_handler(error: BaseException) -> bool:
+    """Whether it is the target's own: raised by the handler of a signal, while we waited."""
+    if not isinstance(error, Exception):
+        return True
+    last = error.__traceback__
+    while last is not None and last.tb_next is not None:
+        last = last.tb_next
+    module = last.tb_frame.f_globals.get("__name__", "") if last is not None else ""
+    return not module.startswith(("mcpconc_probe", "json"))
 
 
 def tell(message: dict) -> None:
@@ -196,12 +217,15 @@ def _hello() -> dict:
 
 
 def process_name() -> str:
-    """The program and its first argument that is no option: ``empirica goals-create``."""
+    """The program and its first argument that is no option nor a path: ``empirica goals-list``."""
     argv = list(getattr(sys, "argv", None) or [""])
     if argv[0] == "-m":  # not found yet
         original = list(getattr(sys, "orig_argv", argv))
         argv = original[original.index("-m") + 1 :] if "-m" in original else argv
-    words = [os.path.basename(argv[0]), *(word for word in argv[1:] if not word.startswith("-"))]
+    words = [
+        os.path.basename(argv[0]),
+        *(word for word in argv[1:] if word[:1] != "-" and "/" not in word),
+    ]
     if words[0] in ("-c", ""):
         words = ["python"]
     from mcpconc_probe_labels import normal

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import anyio.to_thread
 
@@ -20,12 +21,13 @@ from mcpconc.history import EventType, History
 from mcpconc.oracle import ORACLES
 from mcpconc.oracle.base import Judgement, Oracle, Run, judge
 from mcpconc.program import Program
-from mcpconc.schedule import make
+from mcpconc.schedule import Scheduler, make
+from mcpconc.schedule.points import Step
 from mcpconc.target.base import Identity, Progress, Target
 from mcpconc.target.warm import Start, warmed
 from mcpconc.trace import Trace
 from mcpconc.vitals import Vitals
-from mcpconc.world import World, world
+from mcpconc.world import ProbeMode, World, world
 
 __all__ = ["Execution", "Ran", "Rig", "in_flight", "outcomes", "rig"]
 
@@ -40,6 +42,10 @@ class Execution:
     scheduler: str
     seed: int
     seconds: float
+    schedule: tuple[Any, ...] = ()
+    """What was decided inside the calls; ``replay`` follows it (`mcpconc.schedule.points`)."""
+    steps: tuple[Step, ...] = ()
+    """The same, with what each step touched."""
 
     def heads(self) -> frozenset[tuple[str, str, str, str]]:
         return frozenset(f.fingerprint.head() for f in self.judgement.findings)
@@ -51,7 +57,7 @@ class Ran:
     else does."""
 
     run: Run
-    scheduler: str
+    scheduler: Scheduler
     directory: Path
 
 
@@ -75,8 +81,9 @@ class Rig:
     answered: dict[int, set[str]] = field(default_factory=dict)
     """Server process id → tools that it has answered in earlier runs: it is warm for those."""
 
-    async def run(self, program: Program, scheduler: str, seed: int) -> Execution:
-        """Restore the world, run the program, read the state back and judge.
+    async def run(self, program: Program, scheduler: str | Scheduler, seed: int) -> Execution:
+        """Restore the world, run the program, read the state back and judge. The scheduler is
+        one that has not run yet, or the name of one.
 
         :raises TargetError: if a server that died does not come up again.
         :raises InvariantError: if what a run started cannot be stopped.
@@ -88,10 +95,19 @@ class Rig:
             run = await self.inquire(self, run)
         judgement = await anyio.to_thread.run_sync(judge, run, self.oracles)
         traces.discard(ran.directory)
-        return Execution(run, judgement, ran.scheduler, seed, self.clock() - started)
+        chosen = ran.scheduler
+        return Execution(
+            run,
+            judgement,
+            chosen.name,
+            chosen.seed,
+            self.clock() - started,
+            tuple(chosen.schedule),
+            tuple(chosen.steps),
+        )
 
     async def execute(
-        self, program: Program, scheduler: str, seed: int, *, resting: bool = False
+        self, program: Program, scheduler: str | Scheduler, seed: int, *, resting: bool = False
     ) -> Ran:
         """Run the program, unjudged. With `resting` the world comes to rest after every call of
         the prefix.
@@ -103,7 +119,7 @@ class Rig:
         :raises InvariantError: if what a run started cannot be stopped.
         """
         here = self._fresh()
-        chosen = make(scheduler, seed)
+        chosen = make(scheduler, seed) if isinstance(scheduler, str) else scheduler
         await self.settle()
         await self.world.restore()
         self.trace(program, History((), ()), chosen.name, seed).begin(here)
@@ -129,7 +145,7 @@ class Rig:
             identity=self.identity.value,
             quiescent=watch.quiescent,
         )
-        return Ran(run, chosen.name, here)
+        return Ran(run, chosen, here)
 
     def _fresh(self) -> Path:
         """The next directory that no earlier run, cut off perhaps, has left something in."""
@@ -194,9 +210,11 @@ async def rig(
     base: Path,
     progress: Progress,
     start: Start = Start.ORDINARY,
+    probe: ProbeMode | None = None,
 ) -> AsyncIterator[Rig]:
     """A rig with its servers up; on leaving, servers and world are gone. What is known of an
-    unfinished run stays in `base`. `start` is how processes of calls come to be.
+    unfinished run stays in `base`. `start` is how processes of calls come to be, `probe` what the
+    probe in them does, if it is to be loaded.
 
     :raises UsageError: if the target cannot be started like that.
     :raises TargetError: if the target cannot be prepared or started.
@@ -204,6 +222,7 @@ async def rig(
     progress(f"preparing a world ({identity.value})")
     async with (
         world(target, identity) as made,
+        made.watched(probe),
         warmed(made, start),
         Fleet.open(made, agents, made.logs, progress=progress) as fleet,
     ):

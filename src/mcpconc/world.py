@@ -11,14 +11,18 @@ import os
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import anyio
 import anyio.to_thread
 
 from mcpconc import locks, procs, readback, tree
 from mcpconc.errors import InvariantError, TargetError, UsageError
+from mcpconc.schedule.control import Control
+from mcpconc.schedule.probe import environment
 from mcpconc.snapshot import Snapshot
 from mcpconc.target.base import (
     CALL_SECONDS,
@@ -34,7 +38,11 @@ from mcpconc.target.base import (
 )
 from mcpconc.target.warm import shimmed
 
-__all__ = ["World", "world"]
+__all__ = ["ProbeMode", "World", "world"]
+
+ProbeMode = Literal["control", "observe"]
+"""What the probe in the target's processes does: stop them where a scheduler wants to choose, or
+count."""
 
 _LOOK_EVERY = 0.01
 """Seconds between two looks at the processes while somebody is at work."""
@@ -68,6 +76,8 @@ class World:
         self.root = Path(os.path.realpath(root))
         self.servers: set[int] = set()
         self.shims: Path | None = None  # see `target.warm`
+        self.control: Control | None = None  # see `watched`
+        self.probe: ProbeMode | None = None
         self.before = Snapshot()
         self.logs = self.root.with_name(f"{self.root.name}.logs")
         self._template = self.root.with_name(f"{self.root.name}.template")
@@ -113,7 +123,28 @@ class World:
     def launch(self, agent: int, agents: int) -> Launch:
         """How to start the server of one agent in this world."""
         launch = self.target.launch(self.root, agent, agents, self.identity)
-        return shimmed(launch, self.shims)
+        launch = shimmed(launch, self.shims)
+        if self.control is None or self.probe is None:
+            return launch
+        env = environment(self.probe, self.control.address, agent, launch.env)
+        return replace(launch, env=env)
+
+    @asynccontextmanager
+    async def watched(self, probe: ProbeMode | None) -> AsyncIterator[None]:
+        """For the length of a block, servers that are started load the probe and report to
+        `control`; with None nothing happens.
+
+        :raises TargetError: if nothing can be reported here.
+        """
+        if probe is None:
+            yield
+            return
+        async with Control.open(self.logs) as control:
+            self.control, self.probe = control, probe
+            try:
+                yield
+            finally:
+                self.control = self.probe = None
 
     # -- processes -----------------------------------------------------------------------------
 

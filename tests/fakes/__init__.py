@@ -65,6 +65,7 @@ class FakeWorld:
         self.target = target or FakeTarget()
         self.databases: dict[str, Path] = {}
         self.asleep = 0
+        self.control = None
         self.call_seconds = 1.0
         self.servers: set[int] = set()
 

@@ -262,6 +262,8 @@ class _Run:
         finally:
             with anyio.move_on_after(self.limit, shield=True):
                 await scheduler.finish()
+        for what, more in scheduler.notes:
+            self.recorder.note(what, **more)
         for remark in scheduler.remarks:
             self.recorder.note("scheduler", text=remark)
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import anyio
 
 from mcpconc.program import Program
-from mcpconc.schedule.base import Surroundings
+from mcpconc.schedule.base import Surroundings, Uncontrolled
 
 __all__ = ["Barrier"]
 
 
-class Barrier:
+class Barrier(Uncontrolled):
     name = "barrier"
 
     def __init__(self, seed: int) -> None:

@@ -7,13 +7,17 @@ which holds its write lock for a moment.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from mcpconc.program import Program
+from mcpconc.schedule.points import Step
 
-__all__ = ["Scheduler", "Surroundings"]
+if TYPE_CHECKING:
+    from mcpconc.schedule.control import Control
+
+__all__ = ["Scheduler", "Surroundings", "Uncontrolled"]
 
 
 class Surroundings(Protocol):
@@ -29,6 +33,11 @@ class Surroundings(Protocol):
         """Seconds that a call takes as a rule."""
         ...
 
+    @property
+    def control(self) -> Control | None:
+        """Where the probe in the target's processes reports; None where there is none."""
+        ...
+
     def waiting(self) -> int:
         """How many of the world's calls are asleep in SQLite's busy handler now."""
         ...
@@ -41,6 +50,22 @@ class Scheduler(Protocol):
     seed: int
     remarks: list[str]
     """What people should know of this run's schedule, one line each; recorded after it."""
+
+    @property
+    def schedule(self) -> Sequence[Any]:
+        """What was decided inside the calls, as `mcpconc.schedule.points` records it: plain JSON
+        to replay it from. Empty where nothing was."""
+        ...
+
+    @property
+    def steps(self) -> Sequence[Step]:
+        """The same, with what each step touched."""
+        ...
+
+    @property
+    def notes(self) -> Sequence[tuple[str, Mapping[str, Any]]]:
+        """What the history is to hold beside the remarks: what it is, and its fields."""
+        ...
 
     def begin(self, program: Program, surroundings: Surroundings) -> None:
         """Called once, before the concurrent part."""
@@ -67,3 +92,11 @@ class Scheduler(Protocol):
     async def finish(self) -> None:
         """Called once after the concurrent part, whatever happened: let go of everything."""
         ...
+
+
+class Uncontrolled:
+    """What schedulers have in common that decide nothing inside the calls."""
+
+    schedule: Sequence[Any] = ()
+    steps: Sequence[Step] = ()
+    notes: Sequence[tuple[str, Mapping[str, Any]]] = ()

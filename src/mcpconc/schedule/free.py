@@ -7,7 +7,7 @@ import random
 import anyio
 
 from mcpconc.program import Program
-from mcpconc.schedule.base import Surroundings
+from mcpconc.schedule.base import Surroundings, Uncontrolled
 from mcpconc.target.base import CALL_SECONDS
 
 __all__ = ["JITTER", "START_JITTER", "Free"]
@@ -19,7 +19,7 @@ START_JITTER = 0.3
 """The same for a lane's first call: it sets how the lanes lie to each other."""
 
 
-class Free:
+class Free(Uncontrolled):
     """Pauses depend on seed, agent and call alone, not on who asked first."""
 
     name = "free"

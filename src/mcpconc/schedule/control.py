@@ -1,0 +1,225 @@
+"""The other end of the probe: a Unix socket at which the target's threads say where they stand.
+
+A `Control` lives as long as the servers that were told of it. Nobody waits there except while a
+`Pilot` has taken over: then a thread stands at its point until it is let go. When the controller
+goes, connections end, and threads run on by themselves.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import tempfile
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import anyio
+import anyio.abc
+import orjson
+
+from mcpconc.errors import TargetError
+from mcpconc.schedule.conflicts import Access, Learned, Pairs, effective
+from mcpconc.schedule.points import Point
+
+__all__ = ["Control", "Pilot", "Thread"]
+
+GO, KILL = b"g\n", b"k\n"
+LONGEST = 100
+"""Characters of a path that every Unix takes for a socket's address."""
+LARGEST = 2**20
+"""Bytes of a line; a longer one is no message of a probe."""
+
+
+@dataclass(slots=True, eq=False)
+class Thread:
+    """One thread of the target, as long as its connection lasts. `point` is where it stands,
+    None while it moves. `released` is set from when a pilot lets it go until it stands again or
+    is known not to be at work. `waits` says what it is known to wait for meanwhile, if anything."""
+
+    pid: int
+    ppid: int
+    tid: int
+    agent: int
+    name: str
+    raw: socket.socket
+    point: Point | None = None
+    access: Access = field(default_factory=Access)
+    unseen: dict[str, set[str]] = field(default_factory=dict)
+    holds: frozenset[str] = frozenset()
+    ordinal: int = 0
+    released: bool = False
+    waits: str = ""
+    last: Point | None = None
+    """Where it was let go."""
+    family: tuple[int, frozenset[int]] = (0, frozenset())
+    """What it had started when it was let go."""
+
+    def __str__(self) -> str:
+        return f"{self.name} (agent {self.agent}, process {self.pid})"
+
+
+class Pilot(Protocol):
+    """Who decides, while he has taken over."""
+
+    def stands(self, thread: Thread) -> None:
+        """It has come to a point and waits."""
+        ...
+
+    def gone(self, thread: Thread) -> None:
+        """It has ended, and so may have its process."""
+        ...
+
+
+class Control:
+    """Use `Control.open`. What it has learned of the target stays for as long as it lives."""
+
+    def __init__(self, address: Path) -> None:
+        self.address = address
+        self.threads: set[Thread] = set()
+        self.learned = Learned()
+        self.pairs = Pairs()
+        self.lengths: dict[tuple[tuple[str, ...], ...], int] = {}
+        """Steps of the last run of each shape of program (tools by lane)."""
+        self.points = 0
+        """How many were reported so far."""
+        self.counts: dict[int, dict[int, Mapping[str, int]]] = {}
+        """Agent → process → what it has counted so far (probe in observe mode)."""
+        self.faults: list[str] = []
+        """What was said that no probe says."""
+        self._pilot: Pilot | None = None
+        self._event = anyio.Event()
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, directory: Path) -> AsyncIterator[Control]:
+        """Listen in `directory`, or elsewhere where its path is too long.
+
+        :raises TargetError: if no socket can be made.
+        """
+        with tempfile.TemporaryDirectory(prefix="mcpconc-") as short:
+            address = directory / "control"
+            if len(os.fsencode(address)) > LONGEST:
+                address = Path(short) / "control"
+            self = cls(address)
+            try:
+                listener = await anyio.create_unix_listener(address, backlog=512)
+            except OSError as error:
+                raise TargetError(
+                    f"no socket for the probe at {address}: {error.strerror or error}"
+                ) from error
+            async with listener, anyio.create_task_group() as connections:
+                connections.start_soon(listener.serve, self._serve)
+                try:
+                    yield self
+                finally:
+                    self._pilot = None
+                    connections.cancel_scope.cancel()
+                    with suppress(OSError):
+                        address.unlink()
+
+    # -- for pilots ----------------------------------------------------------------------------
+
+    def take(self, pilot: Pilot) -> None:
+        """From now on threads stand until `pilot` lets them go."""
+        self._pilot = pilot
+        for thread in self.threads:
+            _rest(thread)
+
+    def leave(self) -> None:
+        """Everybody goes on freely."""
+        self._pilot = None
+        for thread in list(self.threads):
+            if thread.point is not None:
+                self.go(thread)
+            _rest(thread)
+        self.poke()
+
+    def of(self, agent: int) -> list[Thread]:
+        """The threads of one agent, oldest first."""
+        found = [thread for thread in self.threads if thread.agent == agent]
+        return sorted(found, key=lambda thread: (thread.ordinal, thread.pid, thread.tid))
+
+    def go(self, thread: Thread, kill: bool = False) -> None:
+        """Let a thread go on; or have its process kill itself."""
+        thread.last, thread.point = thread.point, None
+        thread.released, thread.waits = True, ""
+        with suppress(OSError):  # it has died; its hang-up is on the way
+            thread.raw.send(KILL if kill else GO)
+
+    def poke(self) -> None:
+        """Wake who waits for something to have happened."""
+        self._event.set()
+
+    async def wait(self, timeout: float) -> bool:
+        """Until a thread has come to a point or ended, or `poke`; False if there was nothing for
+        `timeout` seconds. What happened since the last `wait` counts."""
+        with anyio.move_on_after(timeout):
+            await self._event.wait()
+        happened = self._event.is_set()
+        if happened:
+            self._event = anyio.Event()
+        return happened
+
+    # -- the wire ------------------------------------------------------------------------------
+
+    async def _serve(self, stream: anyio.abc.SocketStream) -> None:
+        thread: Thread | None = None
+        rest = b""
+        raw = stream.extra(anyio.abc.SocketAttribute.raw_socket)
+        try:
+            async with stream:
+                while True:
+                    rest += await stream.receive()
+                    *lines, rest = rest.split(b"\n")
+                    for line in lines:
+                        thread = self._said(orjson.loads(line), thread, raw)
+                    if len(rest) > LARGEST:
+                        raise ValueError("a line without end")
+        except (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError):
+            pass
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            # Its connection ends, and so it runs on freely.
+            self.faults.append(f"{thread or 'somebody'}: {error}"[:200])
+        finally:
+            if thread is not None:
+                self.threads.discard(thread)
+                thread.released, thread.point = False, None
+                if self._pilot is not None:
+                    self._pilot.gone(thread)
+                self.poke()
+
+    def _said(self, message: Any, thread: Thread | None, raw: socket.socket) -> Thread | None:
+        if "hello" in message:
+            said = message["hello"]
+            pid, ppid, tid = int(said["pid"]), int(said["ppid"]), int(said["tid"])
+            thread = Thread(pid, ppid, tid, int(said["agent"]), str(said["name"]), raw)
+            self.threads.add(thread)
+            return thread
+        if thread is None:
+            raise ValueError("it did not say who it is")
+        if "at" in message:
+            self._at(thread, Point.from_json(message["at"]))
+        elif "counts" in message:
+            counts = {str(name): int(value) for name, value in message["counts"].items()}
+            self.counts.setdefault(thread.agent, {})[thread.pid] = counts
+        return thread
+
+    def _at(self, thread: Thread, point: Point) -> None:
+        self.points += 1
+        thread.access = effective(point, thread.unseen)
+        thread.holds = point.holds
+        if self._pilot is None:
+            with suppress(OSError):
+                thread.raw.send(GO)
+            return
+        thread.point, thread.released, thread.waits = point, False, ""
+        self._pilot.stands(thread)
+        self.poke()
+
+
+def _rest(thread: Thread) -> None:
+    """It is nobody's business now; what it held when it last stood, it may have let go of."""
+    thread.released, thread.waits, thread.ordinal, thread.holds = False, "", 0, frozenset()

@@ -1,0 +1,468 @@
+"""Schedulers that decide at every point where the order of the target's threads can matter.
+
+One thread of the target moves at a time. The next is let go when it is *known* that nothing
+moves: each call that was sent has a thread at a point or has ended, and whatever else belongs to
+it sleeps in the kernel, because it waits for a child that stands or for another thread. A thread
+that needs a lock which another holds is not let go. Sending a call is a step like any other.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import anyio
+
+from mcpconc.program import Program
+from mcpconc.schedule import look
+from mcpconc.schedule.base import Surroundings
+from mcpconc.schedule.conflicts import Access, interleaving, matters
+from mcpconc.schedule.control import Control, Thread
+from mcpconc.schedule.free import Free
+from mcpconc.schedule.points import INVOKE, Kill, Recorded, Step, ThreadId, pack
+from mcpconc.schedule.policies import Policy
+
+__all__ = ["GUESS", "Controlled", "Shape"]
+
+Shape = tuple[tuple[str, ...], ...]
+"""Tools by lane: programs of one shape have about as many steps."""
+
+GUESS = 12
+"""Steps of a call of which nothing is known."""
+
+LOOKS = 5
+"""Looks in a row that must find a thread asleep on a timer before it counts as waiting for a
+lock: SQLite's busy handler sleeps for up to 100 ms at a time."""
+SOON, SELDOM = 0.002, 0.02
+"""Seconds between two looks, at first and while something is seen to be at work."""
+UNSEEN = 0.5
+"""Seconds that everything of a call must be asleep, nothing of it at a point, before it counts as
+waiting for something that the probe does not show."""
+UNREADY = 1.0
+"""Seconds for which others of an agent may be at work while one of its threads stands."""
+SILENT = 20.0
+"""Seconds that a call may go on without standing anywhere before it is looked at why."""
+
+
+@dataclass(slots=True, eq=False)
+class _Lane:
+    """One agent: the call that it has in flight, the one that waits to be sent, and whether
+    all of it is known to be at rest."""
+
+    agent: int
+    tools: list[str]
+    call: str = ""
+    tool: str = ""
+    waiting: dict[str, anyio.Event] = field(default_factory=dict)
+    over: bool = False
+    rest: bool = False
+    last: Thread | None = None
+    blocked: str = ""
+    since: int = 0
+    """Steps that had been made when it was found blocked."""
+    asleep: int = 0
+    began: float = -1.0
+    """When it was first looked at since it moved last."""
+    calm: float = 0.0
+    """Since when it sleeps."""
+
+    @property
+    def between(self) -> bool:
+        """Whether the runner is about to say what comes next."""
+        return not (self.over or self.call or self.waiting)
+
+    def stirs(self) -> None:
+        self.rest, self.asleep, self.began = False, 0, -1.0
+
+
+class Controlled:
+    """One run under a policy.
+
+    `policy` makes it, given agents with calls, steps to be expected, and whether these were
+    seen. After the run `schedule` is what was done, `steps` the same with what each step
+    touched, `notes` what the history should hold.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        seed: int,
+        policy: Callable[[int, int, bool], Policy],
+        recorded: Recorded | None = None,
+        kills: Sequence[Kill] = (),
+    ) -> None:
+        self.name, self.seed = name, seed
+        self.remarks: list[str] = []
+        self.notes: list[tuple[str, Mapping[str, Any]]] = []
+        self.steps: list[Step] = []
+        self._make = policy
+        self._recorded = recorded
+        self._kills = {*kills, *(recorded.kills if recorded else ())}
+        self._done: list[tuple[int, int, str] | Kill] = []
+        self._plain: Free | None = None
+        self._lanes: dict[int, _Lane] = {}
+        self._tools: dict[str, str] = {}
+        self._shape: Shape = ()
+        self._skip: tuple[frozenset[str], ...] | None = None
+        self._met: Counter[tuple[int, int, str]] = Counter()
+        self._went: ThreadId | None = None
+        self._free = False
+
+    @property
+    def schedule(self) -> list[Any]:
+        """What was done, as `mcpconc.schedule.points` records it."""
+        return pack(self._done, self._skip) if self._done else []
+
+    # -- what the runner tells -----------------------------------------------------------------
+
+    def begin(self, program: Program, surroundings: Surroundings) -> None:
+        if surroundings.control is None:
+            self._plain = Free(self.seed)
+            self._plain.begin(program, surroundings)
+            self.remarks.append(f"no probe in the target: {self.name} behaves as free")
+            return
+        self._control: Control = surroundings.control
+        self._shape = tuple(tuple(call.tool for call in lane) for lane in program.lanes)
+        self._tools = {call.id: call.tool for lane in program.lanes for call in lane}
+        self._lanes = {a: _Lane(a, list(tools)) for a, tools in enumerate(self._shape) if tools}
+        if program.inflight > 1:
+            self.remarks.append(f"{self.name}: one call of each agent at a time")
+        length = self._control.lengths.get(self._shape)
+        guess = GUESS * len(self._tools)
+        self._policy = self._make(len(self._lanes), length or guess, length is not None)
+        if self._recorded is not None:
+            self._skip = self._recorded.skip
+        else:
+            self._skip = self._control.learned.harmless(self._shape)
+        self._control.take(self)
+
+    async def admit(self, agent: int, call: str) -> None:
+        if self._plain is not None:
+            await self._plain.admit(agent, call)
+            return
+        go = anyio.Event()
+        self._lanes[agent].waiting[call] = go
+        self._control.poke()
+        if self._free:
+            go.set()
+        await go.wait()
+
+    def sent(self, agent: int, call: str) -> None:
+        pass
+
+    def ended(self, agent: int, call: str) -> None:
+        lane = self._lanes.get(agent)
+        if lane is None or lane.call != call:
+            return
+        self._back(lane)
+        lane.call, lane.blocked, lane.last = "", "", None
+        for thread in self._control.of(agent):
+            if thread.point is None:
+                thread.ordinal = 0
+                if thread.pid in self._roots(agent):
+                    thread.released, thread.holds = False, frozenset()
+        lane.stirs()
+        self._control.poke()
+
+    def idle(self, agent: int) -> None:
+        if agent in self._lanes:
+            self._lanes[agent].over = True
+            self._control.poke()
+
+    async def finish(self) -> None:
+        if self._plain is not None or not self._lanes:
+            return
+        complete = not self._free
+        self._let_go()
+        if complete:
+            self._control.lengths[self._shape] = len(self.steps)
+            self._control.pairs.add(self.steps)
+        self.remarks += self._policy.remarks()
+        self.remarks += [f"the probe: {fault}" for fault in self._control.faults]
+        self._control.faults.clear()
+
+    @property
+    def interleaving(self) -> str:
+        """See `mcpconc.schedule.conflicts.interleaving`; empty where nothing was controlled."""
+        return interleaving(self.steps) if self.steps else ""
+
+    # -- what the probe tells ------------------------------------------------------------------
+
+    def stands(self, thread: Thread) -> None:
+        lane = self._lanes.get(thread.agent)
+        point = thread.point
+        assert point is not None
+        if lane is None or self._free:
+            self._control.go(thread)
+            return
+        known = self._control.learned
+        if not thread.ordinal:
+            taken = {other.ordinal for other in self._control.of(thread.agent)}
+            thread.ordinal = next(n for n in range(1, len(taken) + 2) if n not in taken)
+        self._met[thread.agent, thread.ordinal, point.label] += 1
+        if lane.tool:
+            known.add(lane.tool, thread.access)
+        self._back(lane)
+        if not self._matters(thread) and self._usual(thread) and not self._blocker(thread):
+            self._release(thread)
+            return
+        lane.stirs()
+
+    def gone(self, thread: Thread) -> None:
+        lane = self._lanes.get(thread.agent)
+        if lane is not None:
+            lane.stirs()
+
+    def _back(self, lane: _Lane) -> None:
+        """It moves again, although it was found waiting."""
+        if lane.blocked == look.NAP:
+            made = len(self.steps) - lane.since
+            how = "until it was given up" if not made else f"while {made} steps were made"
+            self.remarks.append(
+                f"agent {lane.agent} waited for a lock that could not be foreseen, {how}"
+            )
+        lane.blocked = ""
+
+    # -- deciding ------------------------------------------------------------------------------
+
+    async def serve(self) -> None:
+        if self._plain is not None:
+            await self._plain.serve()
+            return
+        while not self._free:
+            await self._settle()
+            options = self._options()
+            if options:
+                self._choose(options)
+            elif not self._stuck():
+                await self._control.wait(SELDOM)
+
+    def _choose(self, options: list[tuple[Step, Thread | None]]) -> None:
+        for _, thread in options:  # where nothing has to be chosen, in a fixed order
+            if thread is not None and not self._matters(thread):
+                self._release(thread)
+                return
+        steps = [step for step, _ in options]
+        step, thread = options[self._policy.choose(steps, self._went)]
+        self._went = step.id
+        self.steps.append(step)
+        self._done.append((step.agent, step.thread, step.label))
+        if thread is not None:
+            self._release(thread)
+            return
+        lane = self._lanes[step.agent]
+        call = next(iter(lane.waiting))
+        lane.call, lane.tool, lane.last = call, self._tools[call], None
+        lane.stirs()
+        lane.waiting.pop(call).set()
+
+    def _options(self) -> list[tuple[Step, Thread | None]]:
+        """Who can go on, in order of agent and thread; each with the step that it would be."""
+        found: list[tuple[Step, Thread | None]] = []
+        for agent, lane in sorted(self._lanes.items()):
+            if lane.waiting and not lane.call:
+                tool = self._tools[next(iter(lane.waiting))]
+                found.append((Step(agent, 0, f"{INVOKE} {tool}", tool), None))
+            found += [
+                (_step(thread, lane.tool), thread)
+                for thread in self._control.of(agent)
+                if thread.point is not None and not self._blocker(thread)
+            ]
+        ids = tuple(step.id for step, _ in found)
+        return [(replace(step, options=ids), thread) for step, thread in found]
+
+    def _release(self, thread: Thread) -> None:
+        """Let a thread go on, or kill it where it is to be killed here."""
+        point = thread.point
+        assert point is not None
+        times = self._met[thread.agent, thread.ordinal, point.label]
+        kill = Kill(thread.agent, thread.ordinal, point.label, times)
+        due = kill in self._kills
+        if due:
+            self._done.append(kill)
+            self.notes.append(("fault", {"fault": "killed", "at": kill.to_json()}))
+        lane = self._lanes[thread.agent]
+        lane.last = thread
+        lane.stirs()
+        thread.family = look.family(thread.pid, thread.tid)
+        self._control.go(thread, kill=due)
+
+    def _matters(self, thread: Thread) -> bool:
+        skip = self._skip
+        mine = skip[thread.agent] if skip is not None and thread.agent < len(skip) else None
+        takes = thread.point is not None and bool(thread.point.lock)
+        return matters(thread.access, mine, takes)
+
+    def _blocker(self, thread: Thread) -> Thread | None:
+        """Who holds the lock that this one needs."""
+        needed = thread.point.lock if thread.point is not None else ""
+        if not needed:
+            return None
+        return next(
+            (t for t in self._control.threads if t is not thread and needed in t.holds), None
+        )
+
+    def _stuck(self) -> bool:
+        """Whether everybody waits for a lock; then it is noted, and all go on freely."""
+        lanes = [lane for lane in self._lanes.values() if lane.call]
+        if not lanes or any(lane.blocked for lane in lanes):
+            return False
+        edges = []
+        for lane in lanes:
+            for thread in self._control.of(lane.agent):
+                holder = self._blocker(thread)
+                if holder is not None and thread.point is not None:
+                    if thread.point.needs == "ddl":  # it may turn out to need nothing
+                        self._release(thread)
+                        return True
+                    edges.append(_edge(thread, holder, lane.call))
+        if not edges:
+            return False
+        self.notes.append(("deadlock", {"edges": edges}))
+        who = "; ".join(f"agent {e['agent']} at {e['label']!r} for {e['path']}" for e in edges)
+        self.remarks.append(f"everybody waits for a lock: {who}; from here on it runs freely")
+        self._let_go()
+        return True
+
+    def _let_go(self) -> None:
+        self._free = True
+        for lane in self._lanes.values():
+            for event in lane.waiting.values():
+                event.set()
+        self._control.leave()
+
+    # -- knowing that nothing moves ------------------------------------------------------------
+
+    async def _settle(self) -> None:
+        """Return when nothing moves."""
+        pause = SOON
+        while not self._free:
+            if any(lane.between for lane in self._lanes.values()):
+                await self._control.wait(SELDOM)
+                continue
+            moving = [lane for lane in self._lanes.values() if not lane.rest]
+            if not moving:
+                return
+            for lane in moving:
+                lane.rest = self._usual_rest(lane)
+            moving = [lane for lane in moving if not lane.rest]
+            if not moving:
+                return
+            if await self._control.wait(pause):
+                pause = SOON
+                continue
+            busy = [self._looked(lane) for lane in moving]
+            pause = min(pause * 1.5, SELDOM) if any(busy) else SOON
+
+    def _usual(self, thread: Thread) -> bool:
+        """Whether it stands where it was let go last, and nothing was begun in between."""
+        lane = self._lanes[thread.agent]
+        if lane.last is not thread:
+            return False
+        threads, before = thread.family
+        now, children = look.family(thread.pid, thread.tid)
+        return now == threads and children <= before
+
+    def _usual_rest(self, lane: _Lane) -> bool:
+        mine = self._control.of(lane.agent)
+        if not lane.call:
+            return not any(t.released and not t.waits for t in mine)
+        if not any(t.point is not None for t in mine):
+            return bool(lane.blocked)
+        if any(t.released and not t.waits for t in mine):
+            return False
+        return lane.last is not None and lane.last.point is not None and self._usual(lane.last)
+
+    def _looked(self, lane: _Lane) -> bool:
+        """Look at the processes of an agent; whether any are at work."""
+        mine = self._control.of(lane.agent)
+        standing = [t for t in mine if t.point is not None]
+        seen = look.look({t.pid for t in mine}, {t.tid for t in standing})
+        now = anyio.current_time()
+        if lane.began < 0:
+            lane.began = now
+        if seen.runs:
+            lane.asleep = 0
+            if standing and now - lane.began > UNREADY:
+                self._say(f"agent {lane.agent} was never quite at rest")
+                lane.rest = True
+            elif not standing and now - lane.began > SILENT:
+                self._missing(lane, seen.pids)
+            return True
+        lane.calm = lane.calm if lane.asleep else now
+        lane.asleep += 1
+        if standing or not lane.call:
+            if lane.asleep >= (LOOKS if seen.naps else 2):
+                for thread in mine:
+                    if thread.released:
+                        thread.waits = "others of its call"
+                lane.rest = True
+        elif seen.locked:
+            if lane.asleep >= LOOKS:
+                self._blocks(lane, look.FILE_LOCK)
+        elif seen.naps:
+            needed = _patience(lane.last)
+            if lane.last is not None and lane.last.tid in seen.naps and lane.asleep >= needed > 0:
+                self._blocks(lane, look.NAP)
+        elif now - lane.calm > UNSEEN:
+            self._say(f"agent {lane.agent} waits for something that the probe does not show")
+            self._blocks(lane, "something unseen")
+        return False
+
+    def _blocks(self, lane: _Lane, why: str) -> None:
+        lane.blocked, lane.since, lane.rest = why, len(self.steps), True
+
+    def _missing(self, lane: _Lane, pids: Iterable[int]) -> None:
+        """Name the processes of a call that should have said where they stand."""
+        known = {t.pid for t in self._control.of(lane.agent)}
+        for pid in sorted(set(pids) - known):
+            if look.should_report(pid):
+                self._say(f"a process of agent {lane.agent} said nothing: {look.command(pid)}")
+
+    def _roots(self, agent: int) -> set[int]:
+        """The processes that no other known one of the agent has started: its server."""
+        pids = {t.pid for t in self._control.of(agent)}
+        return {t.pid for t in self._control.of(agent) if t.ppid not in pids}
+
+    def _say(self, remark: str) -> None:
+        if remark not in self.remarks:
+            self.remarks.append(remark)
+
+
+def _step(thread: Thread, tool: str) -> Step:
+    point = thread.point
+    assert point is not None
+    access: Access = thread.access
+    return Step(
+        thread.agent,
+        thread.ordinal,
+        point.label,
+        tool,
+        access.reads,
+        access.writes,
+        point.lock,
+        point.holds,
+    )
+
+
+def _patience(thread: Thread | None) -> int:
+    """How many looks must find a thread in a timed sleep until it is SQLite that sleeps there;
+    0 where it cannot be. Only a COMMIT that comes back may sleep for another reason."""
+    if thread is None or thread.last is None:
+        return 0
+    return LOOKS if thread.last.lock else 5 * LOOKS if thread.last.needs == "commit" else 0
+
+
+def _edge(thread: Thread, holder: Thread, call: str) -> dict[str, Any]:
+    assert thread.point is not None
+    return {
+        "agent": thread.agent,
+        "pid": thread.pid,
+        "command": thread.name,
+        "call": call,
+        "label": thread.point.label,
+        "path": thread.point.lock,
+        "held_by": [{"agent": holder.agent, "pid": holder.pid, "command": holder.name}],
+    }

@@ -1,0 +1,113 @@
+"""What the kernel says of an agent's processes: does anything in them still move?
+
+Waiting is recognised, not timed: a thread that sleeps in a system call of those that wait for a
+child, a pipe or another thread, does nothing until somebody else does. See proc(5).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass
+
+__all__ = ["FILE_LOCK", "NAP", "Look", "children", "command", "family", "look", "should_report"]
+
+_NAP = frozenset({"35", "230", "101", "115"})
+"""nanosleep and clock_nanosleep, on x86_64 and on aarch64."""
+_FILE_LOCK = frozenset({"73", "72", "32", "25"})
+"""flock and fcntl, on x86_64 and on aarch64."""
+NAP, FILE_LOCK = "a timer", "a file lock"
+_RUNS = "RD"
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """`runs` is whether any thread is at work or will be by itself; `naps` and `locked` are the
+    threads (ids) in a timed sleep and those that wait for a file lock."""
+
+    runs: bool
+    naps: frozenset[int]
+    locked: frozenset[int]
+    pids: frozenset[int]
+
+
+def look(roots: Iterable[int], standing: Collection[int]) -> Look:
+    """One look at these processes and all below them; `standing` are thread ids not to be
+    looked at. A process that is being started shares its parent's fate: it runs."""
+    runs = False
+    naps, locked, seen = set(), set(), set()
+    todo = list(roots)
+    while todo:
+        pid = todo.pop()
+        if pid in seen:
+            continue
+        seen.add(pid)
+        for tid in _threads(pid):
+            todo += children(pid, tid)
+            if tid in standing:
+                continue
+            state = _state(pid, tid)
+            if state in _RUNS:
+                runs = True
+            elif state == "S":
+                call = _call(pid, tid)
+                if call == "running":
+                    runs = True
+                elif call in _NAP:
+                    naps.add(tid)
+                elif call in _FILE_LOCK:
+                    locked.add(tid)
+    return Look(runs, frozenset(naps), frozenset(locked), frozenset(seen))
+
+
+def children(pid: int, tid: int) -> list[int]:
+    """Process ids of the living children that this very thread has started."""
+    return [int(child) for child in _read(f"/proc/{pid}/task/{tid}/children").split()]
+
+
+def family(pid: int, tid: int) -> tuple[int, frozenset[int]]:
+    """How many threads the process has, and which children the thread: cheap to compare."""
+    try:
+        threads = os.stat(f"/proc/{pid}/task").st_nlink
+    except OSError:
+        threads = 0
+    return threads, frozenset(children(pid, tid))
+
+
+def should_report(pid: int) -> bool:
+    """Whether this process was started with the probe in its environment and runs Python."""
+    marked = "\0MCPCONC_PROBE=" in f"\0{_read(f'/proc/{pid}/environ')}"
+    try:
+        return marked and "python" in os.path.basename(os.readlink(f"/proc/{pid}/exe"))
+    except OSError:
+        return False
+
+
+def command(pid: int) -> str:
+    """The command line of a process, in short."""
+    return _read(f"/proc/{pid}/cmdline").replace("\0", " ").strip()[:100]
+
+
+def _threads(pid: int) -> Iterator[int]:
+    try:
+        names = os.listdir(f"/proc/{pid}/task")
+    except OSError:
+        return
+    yield from map(int, names)
+
+
+def _state(pid: int, tid: int) -> str:
+    text = _read(f"/proc/{pid}/task/{tid}/stat")
+    return text[text.rindex(")") + 2] if ")" in text else ""
+
+
+def _call(pid: int, tid: int) -> str:
+    return (_read(f"/proc/{pid}/task/{tid}/syscall").split() or [""])[0]
+
+
+def _read(path: str) -> str:
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return file.read()
+    except OSError:
+        return ""

@@ -32,15 +32,15 @@ def start(environ=os.environ) -> None:
 
 
 def _hook(mode: str, environ) -> None:
+    import mcpconc_probe_connect as connect
     import mcpconc_probe_files as files
     import mcpconc_probe_labels as labels
-    import mcpconc_probe_sql as sql
 
     labels.configure(environ.get("MCPCONC_WORLD", ""))
     if not _hooked:
         atexit.register(_end)  # the first to be entered is called last
         os.register_at_fork(after_in_child=wire.forked)
-        sql.install()
+        connect.install()
     if mode not in _hooked:
         files.install(mode)
     _hooked.add(mode)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from time import monotonic
+from time import perf_counter_ns
 
 import mcpconc_probe_wire as wire
 
 __all__ = ["counts", "flush", "tick"]
 
-PERIOD = 1.0
-"""Seconds between two reports."""
+PERIOD = 1_000_000_000
+"""Nanoseconds between two reports."""
 
 counts = dict.fromkeys(
     (
@@ -18,15 +18,16 @@ counts = dict.fromkeys(
     ),
     0,
 )
-_due = [0.0]
+due = 0
+"""When the next report may be sent, by `perf_counter_ns`."""
 
 
-def tick() -> None:
+def tick(now: int = 0) -> None:
     """Something was counted."""
-    now = monotonic()
-    if now >= _due[0] and wire.counting():
-        first = not _due[0]
-        _due[0] = now + PERIOD
+    global due
+    now = now or perf_counter_ns()
+    if now >= due and wire.counting():
+        first, due = not due, now + PERIOD
         if not first:
             flush()
 
@@ -38,9 +39,10 @@ def flush() -> None:
 
 
 def _anew() -> None:
+    global due
     for name in counts:
         counts[name] = 0
-    _due[0] = 0.0
+    due = 0
 
 
 wire.at_fork.append(_anew)

@@ -1,4 +1,4 @@
-"""Points before SQL statements: connections are of a class of ours, with a trace callback.
+"""Points before SQL statements: what a trace callback and a cursor of ours know of them.
 
 The callback fires before a statement is executed, and for a trigger's once more with the text of
 the statement that fired it; ``BEGIN`` of Python's own comes before the first change. What is
@@ -9,28 +9,20 @@ from __future__ import annotations
 
 import os
 import weakref
-from time import perf_counter_ns
 
 import mcpconc_probe_wire as wire
-from mcpconc_probe_counts import counts, tick
-from mcpconc_probe_hook import when_imported
 from mcpconc_probe_statement import parse
 
-__all__ = ["install"]
-
-WAITED = 1_000_000
-"""Nanoseconds from which taking a lock is counted as waiting: SQLite's first sleep is 1 ms."""
-FACTORY = 5
-"""Place of `factory` among the arguments of `sqlite3.connect`."""
+__all__ = ["Watched", "run", "watch"]
 
 _watched: weakref.WeakValueDictionary = weakref.WeakValueDictionary()
-_classes: dict = {}
 
 
-def install() -> None:
-    when_imported("sqlite3.dbapi2", _change)
-    wire.holders.append(_held)
-    wire.at_fork.append(_forget)
+def watch(connection, path) -> Watched:
+    """What will be known of `connection`, which is still to be opened."""
+    watched = Watched(connection, path)
+    _watched[id(watched)] = watched
+    return watched
 
 
 def _forget() -> None:
@@ -42,34 +34,6 @@ def _held() -> list:
     # `valuerefs` takes the table in one piece: other threads may be opening connections.
     known = [watched for ref in _watched.valuerefs() if (watched := ref()) is not None]
     return [name for watched in known if watched.holding() for name in watched.files()]
-
-
-def _change(module) -> None:
-    import sys
-
-    plain = module.connect
-
-    def connect(*args, **kwargs):
-        if not wire.state.mode:
-            return plain(*args, **kwargs)
-        wanted = args[FACTORY] if len(args) > FACTORY else kwargs.get("factory", module.Connection)
-        if isinstance(wanted, type) and issubclass(wanted, module.Connection):
-            ours = _connection(wanted, module)
-            if len(args) > FACTORY:
-                args = (*args[:FACTORY], ours, *args[FACTORY + 1 :])
-            else:
-                kwargs["factory"] = ours
-        return plain(*args, **kwargs)
-
-    for name in ("__doc__", "__module__", "__name__", "__qualname__", "__text_signature__"):
-        try:
-            setattr(connect, name, getattr(plain, name))
-        except (AttributeError, TypeError):
-            pass
-    module.connect = connect
-    whole = sys.modules.get("sqlite3")
-    if getattr(whole, "connect", None) is plain:
-        whole.connect = connect
 
 
 class Watched:
@@ -207,103 +171,8 @@ def _file(path) -> str:
     return "" if ":memory:" in text else os.path.basename(text)
 
 
-def _disguise(ours: type, theirs: type) -> type:
-    ours.__name__, ours.__qualname__ = theirs.__name__, theirs.__qualname__
-    ours.__module__, ours.__doc__ = theirs.__module__, theirs.__doc__
-    return ours
-
-
-def _connection(base: type, module) -> type:
-    found = _classes.get(base)
-    if found is not None:
-        return found
-
-    class Connection(base):
-        _mcpconc = None
-
-        def __init__(self, database, *args, **kwargs):
-            self._mcpconc = watched = Watched(self, database)
-            if wire.state.controlled:
-                _watched[id(watched)] = watched
-            super().__init__(database, *args, **kwargs)
-            counts["connections"] += 1
-            if wire.state.controlled:
-                super().set_trace_callback(watched.traced)
-
-        def set_trace_callback(self, callback):
-            if id(self._mcpconc) in _watched:
-                self._mcpconc.theirs = callback
-            else:
-                super().set_trace_callback(callback)
-
-        def cursor(self, factory=None):
-            if factory is None:
-                return super().cursor(_cursor(module.Cursor))
-            if isinstance(factory, type) and issubclass(factory, module.Cursor):
-                return super().cursor(_cursor(factory))
-            return super().cursor(factory)
-
-        # The short forms make a cursor of their own, without asking `cursor`.
-        def execute(self, *args):
-            return super().cursor(_cursor(module.Cursor)).execute(*args)
-
-        def executemany(self, *args):
-            return super().cursor(_cursor(module.Cursor)).executemany(*args)
-
-        def executescript(self, *args):
-            return super().cursor(_cursor(module.Cursor)).executescript(*args)
-
-        def commit(self):
-            if not wire.counting():
-                return super().commit()
-            began = perf_counter_ns()
-            try:
-                return super().commit()
-            finally:
-                counts["sql_ns"] += perf_counter_ns() - began
-
-        def __exit__(self, *how):
-            if not wire.counting():
-                return super().__exit__(*how)
-            began = perf_counter_ns()
-            try:
-                return super().__exit__(*how)
-            finally:
-                counts["sql_ns"] += perf_counter_ns() - began
-
-    _classes[base] = _disguise(Connection, base)
-    return Connection
-
-
-def _cursor(base: type) -> type:
-    found = _classes.get(base)
-    if found is not None:
-        return found
-
-    class Cursor(base):
-        def execute(self, sql, *args):
-            return _run(self, sql, super().execute, args)
-
-        def executemany(self, sql, rows, *rest):
-            return _run(self, sql, super().executemany, (rows, *rest), many=True)
-
-        def executescript(self, sql):
-            return _run(self, sql, super().executescript, (), script=True)
-
-    _classes[base] = _disguise(Cursor, base)
-    return Cursor
-
-
-def _run(cursor, sql, method, args, many=False, script=False):
-    watched = getattr(getattr(cursor, "connection", None), "_mcpconc", None)
-    if watched is None or not isinstance(sql, str) or not wire.state.mode:
-        return method(sql, *args)
-    if wire.state.controlled:
-        return _controlled(watched, sql, method, args, many, script)
-    return _counted(watched, sql, method, args, script)
-
-
-def _controlled(watched, sql, method, args, many, script):
+def run(watched, sql, method, args, many=False, script=False):
+    """Call `method`, a cursor's, which will execute `sql`."""
     statement = parse(sql) if not script else None
     before = wire.here.current
     wire.here.current = current = Current(watched, statement, script)
@@ -341,26 +210,5 @@ def _attach(watched, statement, args) -> None:
         watched.attached[statement.name] = _file(path)
 
 
-def _counted(watched, sql, method, args, script):
-    inside = watched.inside()
-    failed = None
-    began = perf_counter_ns()
-    try:
-        return method(sql, *args)
-    except Exception as error:
-        failed = str(error)
-        raise
-    finally:
-        took = perf_counter_ns() - began
-        counts["statements"] += 1
-        counts["sql_ns"] += took
-        if not inside and not script:
-            kind = parse(sql).kind
-            if kind in ("write", "ddl", "begin"):
-                counts["transactions"] += 1
-                # In autocommit mode writing itself takes longer than that.
-                waits = kind == "begin" or watched.inside()
-                if (waits and took >= WAITED) or (failed and "locked" in failed):
-                    counts["lock_waits"] += 1
-                    counts["lock_wait_ns"] += took
-        tick()
+wire.holders.append(_held)
+wire.at_fork.append(_forget)

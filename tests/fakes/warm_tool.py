@@ -7,7 +7,9 @@ import atexit
 import json
 import os
 import random
+import sqlite3
 import sys
+import threading
 import time
 
 import warm_tool_settings as settings
@@ -52,6 +54,31 @@ def seen() -> dict[str, object]:
     }
 
 
+class Last:
+    def __del__(self) -> None:
+        os.write(1, b"finalised\n")
+
+
+def leave(database: str) -> None:
+    """End with work undone: a thread, a file that is not flushed, a database, in somebody's
+    hands who was there before."""
+    settings.LEFT.append(Last())
+    settings.LEFT.append(open(database + ".txt", "w"))  # noqa: SIM115
+    settings.LEFT[-1].write("not flushed")
+    connection = sqlite3.connect(database)
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute("CREATE TABLE t (x)")
+    connection.execute("BEGIN")
+    connection.execute("INSERT INTO t VALUES (1)")
+    settings.LEFT.append(connection)
+
+    def late() -> None:
+        time.sleep(0.1)
+        print("a thread ends")
+
+    threading.Thread(target=late).start()
+
+
 def main() -> int:
     atexit.register(lambda: print("the end", flush=True))
     what, *rest = sys.argv[1:] or ["seen"]
@@ -72,6 +99,8 @@ def main() -> int:
         print(random.random(), hash("a"), os.getpid() == IMPORTED)
     elif what == "built":
         print(settings.built(), settings.built(), settings.built.__name__)
+    elif what == "leave":
+        leave(rest[0])
     elif what == "loop":
         assert LOOP is not None
         LOOP.call_soon_threadsafe(print, "woken")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -35,6 +36,7 @@ SETTINGS = """
 import itertools, os, sys, threading
 TAKEN = sys.stdout
 COUNT = itertools.count(1)
+LEFT = []
 MODE = os.environ.get("TOOL_MODE", "")
 if MODE == "thread":
     threading.Thread(target=threading.Event().wait, daemon=True).start()
@@ -150,6 +152,42 @@ def test_it_ends_as_an_ordinary_start_does(tool: Path, words: tuple[str, ...]) -
     assert warm.stdout == ordinary.stdout
     if words != ("kill", "2"):  # a KeyboardInterrupt shows where it was seen
         assert warm.stderr == ordinary.stderr
+
+
+def test_what_a_call_leaves_undone_is_ended_alike(tool: Path) -> None:
+    what = warmth(tool)
+    here = what.cwd / "left"
+
+    async def leave(warm: Warm) -> list[tuple[bytes, dict[str, bytes]]]:
+        found = []
+        for program in (tool, warm.shims / "tool"):
+            here.mkdir()
+            done = run(program, what, "leave", f"{here}/state.db")
+            found.append((done.stdout, {p.name: p.read_bytes() for p in sorted(here.iterdir())}))
+            shutil.rmtree(here)
+        return found
+
+    ordinary, warm = in_warm(what, leave)
+    assert warm == ordinary
+    assert warm[0] == b"a thread ends\nthe end\nfinalised\n"
+    assert list(warm[1]) == ["state.db", "state.db.txt"]
+    assert warm[1]["state.db.txt"] == b"not flushed"
+
+
+def test_output_that_nobody_takes_is_an_error_alike(tool: Path) -> None:
+    what = warmth(tool)
+
+    def unheard(program: Path) -> int:
+        reading, writing = os.pipe()
+        os.close(reading)
+        with open(writing, "wb") as out:
+            return subprocess.call([program, "chance"], env=what.env, cwd=what.cwd, stdout=out)
+
+    async def each(warm: Warm) -> list[int]:
+        return [unheard(program) for program in (tool, warm.shims / "tool")]
+
+    ordinary, warm = in_warm(what, each)
+    assert warm == ordinary == 120
 
 
 def test_an_event_loop_from_the_import_is_each_forks_own(tool: Path) -> None:

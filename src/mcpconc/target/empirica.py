@@ -46,6 +46,20 @@ KEPT_CHECKOUTS = 3
 SHARED_INSTANCE = "mcpconc-all"
 
 _PACKAGES = ("empirica", "empirica-mcp")
+_IMPORTED_LATE = tuple(
+    f"empirica.{name}"
+    for name in (
+        *("config.database_config", "config.project_config_loader", "core.bayesian_beliefs"),
+        *("core.blindspots", "core.bootstrap", "core.bus_persistence", "core.calibration_config"),
+        *("core.canonical.empirica_git.finding_store", "core.canonical.empirica_git.unknown_store"),
+        *("core.claims", "core.falsifiers", "core.goals.repository", "core.goals.validation"),
+        *("core.post_test.calibration_insights", "core.post_test.criterion_evaluators"),
+        *("core.post_test.grounded_calibration", "core.post_test.mapper", "core.prevention"),
+        *("core.tasks.repository", "core.visibility", "data.db_adapter", "data.migrations"),
+        *("integration.empirica_action_hooks", "utils.finding_refs", "utils.partial_view"),
+    )
+)
+"""What the calls of a cascade import while they run, in one release or another."""
 _LAYOUT = Layout(
     databases={
         "sessions": "ws/.empirica/sessions/sessions.db",
@@ -210,6 +224,7 @@ class EmpiricaTarget:
             env=launch.env,
             cwd=launch.cwd,
             prefix=_off_terminal(),
+            modules=_IMPORTED_LATE,
             once=("empirica.cli.cli_core:create_argument_parser",),
         )
 

@@ -50,7 +50,14 @@ _PATH_MAX = 107
 _SHEBANG_MAX = 120
 """Bytes that every kernel reads of a script's first line."""
 _SCRIPTS = Path(scripts.__file__).parent
-_SERVE = "import sys; sys.path.insert(0, {!r}); from warmth.server import main; main()"
+_SERVE = """\
+import sys, importlib.util as util
+spec = util.spec_from_file_location("mcpconc_warmth", {!r}, submodule_search_locations=[{!r}])
+sys.modules[spec.name] = util.module_from_spec(spec)
+from mcpconc_warmth.server import main
+main()
+"""
+"""Imports them under a name of their own, with nothing of ours on the path."""
 
 
 class Start(StrEnum):
@@ -151,7 +158,7 @@ async def keep_warm(warmth: Warmth, log: Path, watch: Path | None = None) -> Asy
         with log.open("ab") as said:
             process = await anyio.open_process(
                 [
-                    *(*warmth.prefix, python, "-c", _SERVE.format(str(_SCRIPTS.parent))),
+                    *(*warmth.prefix, python, "-c", _SERVE.format(scripts.__file__, str(_SCRIPTS))),
                     orjson.dumps(config).decode(),
                 ],
                 env=env,

@@ -49,8 +49,7 @@ class Warm:
         )
         sys.modules["__main__"] = self.main
         sys.argv = [self.script]
-        # Before it there is what found this module, and the '' of `python -c`.
-        sys.path[:2] = [os.path.dirname(os.path.realpath(self.script))]
+        sys.path[:1] = [os.path.dirname(os.path.realpath(self.script))]
         with reads_of_environment(self.read):
             if config["root"]:
                 sys.addaudithook(functools.partial(audit, config["root"], self.touched))

@@ -31,6 +31,7 @@ import socket
 import sys
 from typing import Any
 
+from .ending import run
 from .fork import become
 from .program import Environment, Warm
 
@@ -66,15 +67,7 @@ def main() -> None:
     os.close(answer)
     if not serve(warm, listener, lifeline):
         os._exit(0)
-    try:
-        exec(warm.code, warm.main.__dict__)
-    except (SystemExit, KeyboardInterrupt):
-        raise
-    except BaseException as error:
-        # A traceback begins in the script, not here.
-        below = error.__traceback__ and error.__traceback__.tb_next
-        sys.excepthook(type(error), error.with_traceback(below), below)
-        sys.exit(1)
+    run(warm.code, warm.main.__dict__)
 
 
 def serve(warm: Warm, listener: socket.socket, lifeline: int) -> bool:

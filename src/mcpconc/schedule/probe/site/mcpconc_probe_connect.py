@@ -70,23 +70,24 @@ def _ours(base: type, module) -> type:
 
 
 def _with_cursors(base: type, module) -> type:
+    plain, ours = base.cursor, _ours(module.Cursor, module)
+
     class Connection(base):
-        def cursor(self, factory=None):
-            if factory is None:
-                return super().cursor(_ours(module.Cursor, module))
-            if isinstance(factory, type) and issubclass(factory, module.Cursor):
-                return super().cursor(_ours(factory, module))
-            return super().cursor(factory)
+        def cursor(self, factory=ours):
+            theirs = factory is not ours and isinstance(factory, type)
+            if theirs and issubclass(factory, module.Cursor):
+                factory = _ours(factory, module)
+            return plain(self, factory)
 
         # The short forms make a cursor of their own, without asking `cursor`.
         def execute(self, *args):
-            return super().cursor(_ours(module.Cursor, module)).execute(*args)
+            return plain(self, ours).execute(*args)
 
         def executemany(self, *args):
-            return super().cursor(_ours(module.Cursor, module)).executemany(*args)
+            return plain(self, ours).executemany(*args)
 
         def executescript(self, *args):
-            return super().cursor(_ours(module.Cursor, module)).executescript(*args)
+            return plain(self, ours).executescript(*args)
 
     return Connection
 
@@ -111,6 +112,8 @@ def _stopping(base: type, module) -> type:
 
 def _stopping_cursor(base: type) -> type:
     class Cursor(base):
+        __slots__ = ()
+
         def execute(self, sql, *args):
             return _stop(self, sql, super().execute, args)
 
@@ -154,20 +157,23 @@ def _counting(base: type, module) -> type:
 
 
 def _counting_cursor(base: type) -> type:
+    now = perf_counter_ns
     plain, many, script = base.execute, base.executemany, base.executescript
 
     class Cursor(base):
+        __slots__ = ()
+
         def execute(self, sql, *args):
             connection = self.connection
             inside = connection.in_transaction
             failed = True
-            began = perf_counter_ns()
+            began = now()
             try:
                 done = plain(self, sql, *args)
                 failed = False
                 return done
             finally:
-                ended = perf_counter_ns()
+                ended = now()
                 counts["statements"] += 1
                 counts["sql_ns"] += ended - began
                 if not inside:

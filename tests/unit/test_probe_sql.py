@@ -55,6 +55,16 @@ INSERT = "INSERT INTO t VALUES (?, …)"
             id="a deferred BEGIN takes no lock",
         ),
         pytest.param(
+            "",
+            "c.execute('DELETE FROM t'); c.commit(); c.execute('DELETE FROM log'); c.rollback()",
+            [
+                ("DELETE FROM t", "write", False),
+                ("COMMIT", "commit", True),
+                ("DELETE FROM log", "write", False),
+            ],
+            id="each transaction takes its lock",
+        ),
+        pytest.param(
             None,
             "c.execute('INSERT INTO t VALUES (?, ?)', ('x', 1)); c.execute('SELECT n FROM t')",
             [(INSERT, "write", False), ("SELECT n FROM t", "read", False)],

@@ -84,6 +84,7 @@ class Watched:
                 wire.here.current.raised = error
 
     def _traced(self, text: str) -> None:
+        self.holding()  # at a BEGIN the transaction before it is seen to be over
         current = wire.here.current
         if text.startswith("--"):  # a trigger's
             return

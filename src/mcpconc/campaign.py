@@ -12,12 +12,13 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
-from itertools import count, cycle
+from itertools import count, cycle, islice, repeat
 from pathlib import Path
 
 import anyio
 import anyio.to_thread
 
+from mcpconc.alone import its_own_model
 from mcpconc.errors import Exit, TargetError, UsageError
 from mcpconc.events import (
     CampaignFinished,
@@ -29,12 +30,15 @@ from mcpconc.events import (
 )
 from mcpconc.interrupt import interrupts
 from mcpconc.keep import Keeper
+from mcpconc.lineup.orders import MOST_LANES
+from mcpconc.lineup.same import Volatile
 from mcpconc.program import Program
 from mcpconc.rig import Execution, Rig, in_flight, outcomes, rig
 from mcpconc.schedule import NAMES
 from mcpconc.strategies import CascadeMachine, Knobs, ProgramMachine, generate
 from mcpconc.target import resolve
 from mcpconc.target.base import Identity, Target
+from mcpconc.variety import Feature, focused
 from mcpconc.verdict import Verdict
 
 __all__ = ["FuzzConfig", "fuzz"]
@@ -52,6 +56,16 @@ LATE = 0.4
 TROUBLES = 3
 """Times in a row that the target may fail to come up again before a campaign gives up."""
 
+LARGE = 20
+"""Calls of the programs that small ones are cut out of where the target is its own model."""
+
+CUTS = 3
+"""Small programs that are cut out of a large one: more of them are much alike."""
+
+AGAIN = 3
+"""Runs of each program where the target is its own model: its sequential runs, which cost most,
+are made once."""
+
 SAMPLE = 3
 """Lines on what oracles could not decide that the summary quotes."""
 
@@ -60,7 +74,11 @@ SAMPLE = 3
 class FuzzConfig:
     """What a campaign does. It ends after `max_time` seconds or `runs` programs, whichever
     comes first; time to install and start the target does not count. `calls` is about how
-    many calls a program has, `share` the probability that agents work on common objects."""
+    many calls a program has, `share` the probability that agents work on common objects.
+
+    `itself` is given where the target is its own model: what is known to be volatile. Programs
+    are then cut into small ones that can be compared with all their orders, of `calls` calls at
+    most, and each is run several times."""
 
     out: Path
     target: str = "empirica"
@@ -75,6 +93,7 @@ class FuzzConfig:
     share: float = 0.7
     shrink: bool = True
     machine: type[ProgramMachine] = CascadeMachine
+    itself: Volatile | None = None
     clock: Callable[[], float] = field(default=time.monotonic)
 
 
@@ -152,6 +171,9 @@ async def fuzz(config: FuzzConfig, emit: Emit) -> CampaignFinished:
                 )
                 for identity in identities
             ]
+            if config.itself is not None:
+                for on in rigs:
+                    its_own_model(on, config.itself)
             await _need_tools(target, rigs[0], config.machine)
             started = config.clock()
             emit(
@@ -275,9 +297,16 @@ def _exit(interrupted: bool, tally: Tally, keeper: Keeper) -> Exit:
 
 
 def _programs(config: FuzzConfig) -> Iterator[Program]:
-    knobs = Knobs(config.agents, config.calls, config.share, config.inflight)
+    calls = config.calls if config.itself is None else LARGE
+    knobs = Knobs(config.agents, calls, config.share, config.inflight)
+    seen: Counter[Feature] = Counter()
     for batch in count():
         fresh = generate(config.machine, knobs, config.seed * 1_000_003 + batch, BATCH)
         if not fresh:
             return
-        yield from fresh
+        if config.itself is None:
+            yield from fresh
+            continue
+        for program in fresh:
+            for small in islice(focused(program, seen, config.calls, MOST_LANES), CUTS):
+                yield from repeat(small, AGAIN)

@@ -47,6 +47,7 @@ examples:
   mcpconc fuzz --target empirica==1.13.0 --identity isolated
   mcpconc fuzz --target server.toml --machine mypackage.machines:Mine
   mcpconc fuzz --plant equal-rounds --max-time 1m
+  mcpconc fuzz --target server.toml --machine mine:Mine --model self
 """,
     "replay": """\
 Answers REPRODUCED k/n (each try showed the recorded finding), FLAKY k/n (some did), FIXED 0/n, or
@@ -223,7 +224,9 @@ def _fuzz(to: argparse.ArgumentParser) -> None:
         help="break the reference server in this way: --target reference+NAME",
     )
     _out(to)
-    to.add_argument("--agents", type=_positive, default=5, metavar="N", help="MCP sessions (5)")
+    to.add_argument(
+        "--agents", type=_positive, metavar="N", help="MCP sessions (5; with --model self 3)"
+    )
     to.add_argument(
         "--max-time",
         type=_seconds,
@@ -249,7 +252,10 @@ def _fuzz(to: argparse.ArgumentParser) -> None:
         help="free, barrier, convoy or mixed (mixed)",
     )
     to.add_argument(
-        "--calls", type=_positive, default=12, metavar="N", help="about how many per program (12)"
+        "--calls",
+        type=_positive,
+        metavar="N",
+        help="about how many per program (12; with --model self 4, and 6 at most)",
     )
     to.add_argument(
         "--share",
@@ -263,6 +269,28 @@ def _fuzz(to: argparse.ArgumentParser) -> None:
         default="",
         metavar="MODULE:CLASS",
         help="state machine that writes the programs (mcpconc.strategies:CascadeMachine)",
+    )
+    to.add_argument(
+        "--model",
+        choices=("target", "self"),
+        default="target",
+        help="what says which answers are right: the target's specification (target), or "
+        "sequential runs of the same calls on it (self), which needs none",
+    )
+    to.add_argument(
+        "--volatile",
+        action="append",
+        type=_names,
+        metavar="PATH[,PATH]",
+        help="with --model self: fields that differ in every run, beside what is learned "
+        "(goals_list.data.goals[].created_at, main.notes.added.changed)",
+    )
+    to.add_argument(
+        "--steady",
+        action="append",
+        type=_names,
+        metavar="PATH[,PATH]",
+        help="with --model self: fields that count whatever is learned",
     )
     to.add_argument("--no-shrink", action="store_true", help="keep findings as they were met")
 

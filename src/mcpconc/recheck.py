@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from mcpconc.errors import Exit, UsageError
 from mcpconc.model.spec import Spec
+from mcpconc.oracle import SELF
 from mcpconc.oracle.base import Finding, Judgement, Oracle, judge
 from mcpconc.target import resolve
 from mcpconc.trace import Trace, to_run
@@ -64,7 +65,7 @@ def spec_of(target: str) -> Spec | None:
 
 def recheck(trace: Trace, spec: Spec | None, oracles: Sequence[tuple[str, Oracle]]) -> Checked:
     """Judge the saved run and compare heads of fingerprints with the recorded findings."""
-    judgement = judge(to_run(trace, spec), oracles)
+    judgement = judge(to_run(trace, spec), (*oracles, SELF) if trace.model else oracles)
     recorded = {f.fingerprint.head(): f for f in trace.findings}
     found = {f.fingerprint.head(): f for f in judgement.findings}
     return Checked(

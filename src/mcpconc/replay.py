@@ -10,15 +10,17 @@ from pathlib import Path
 
 import anyio
 
+from mcpconc.alone import its_own_model
 from mcpconc.errors import TargetError, TraceError
 from mcpconc.events import Emit, ReplayTried, ShrinkProgress, TargetProgress, TraceSaved
 from mcpconc.interrupt import interrupts
 from mcpconc.keep import as_trace
 from mcpconc.minimise import minimise
-from mcpconc.oracle import ORACLES
+from mcpconc.oracle import ORACLES, SELF
 from mcpconc.oracle.base import Label, judge
+from mcpconc.oracle.itself import volatile_of
 from mcpconc.recheck import spec_of
-from mcpconc.rig import Execution, rig
+from mcpconc.rig import Execution, Rig, rig
 from mcpconc.target import resolve
 from mcpconc.target.base import Identity
 from mcpconc.trace import Trace, to_run
@@ -88,6 +90,7 @@ async def replay(trace: Trace, times: int, target: str, work: Path, emit: Emit) 
                 work,
                 progress,
             ) as on:
+                _as_model(trace, on)
                 with anyio.CancelScope() as scope:
                     signals.scopes.append(scope)
                     for n in range(times):
@@ -141,6 +144,7 @@ async def shrink_trace(
         async with rig(
             system, Identity(trace.identity), trace.program.agents, work, progress
         ) as on:
+            _as_model(trace, on)
             # From here on the first signal ends the search, not the run that it is at.
             signals.scopes.append(anyio.CancelScope())
             best = await minimise(
@@ -173,6 +177,12 @@ async def shrink_trace(
     return smaller or trace, bool(signals)
 
 
+def _as_model(trace: Trace, on: Rig) -> None:
+    """Where the target itself was the model it is so again, and what was volatile is so still."""
+    if trace.model:
+        its_own_model(on, volatile_of(trace.history))
+
+
 def _as_executed(trace: Trace) -> Execution:
     """The saved run as if it had just been made: shrinking begins with the calls involved, and
     those may show again what the whole program seldom does.
@@ -180,7 +190,8 @@ def _as_executed(trace: Trace) -> Execution:
     :raises TraceError: if today's oracles do not find in it what it was kept for.
     """
     run = to_run(trace, spec_of(trace.target))
-    execution = Execution(run, judge(run, ORACLES), trace.scheduler, trace.scheduler_seed, 0.0)
+    oracles = (*ORACLES, SELF) if trace.model else ORACLES
+    execution = Execution(run, judge(run, oracles), trace.scheduler, trace.scheduler_seed, 0.0)
     wanted = trace.finding
     if wanted is None or wanted.fingerprint.head() not in execution.heads():
         raise TraceError(

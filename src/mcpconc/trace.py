@@ -79,6 +79,7 @@ class Trace:
     `findings[0]` is the finding that the trace was kept for. `timeout_scale` is the factor on
     the target's time-out settings, `schedule` the recorded decisions of the scheduler,
     `label_basis` how the label was decided (``all 6 orders``), `stderr` file name → text.
+    `model` is empty where the target's own specification judged, ``self`` where the target did.
     `complete` is False where the run did not come to its end; `path` is where it was read.
     """
 
@@ -100,6 +101,7 @@ class Trace:
     schedule: tuple[Any, ...] = ()
     faults: tuple[Mapping[str, Any], ...] = ()
     seed: int = 0
+    model: str = ""
     quiescent: bool = True
     shrink: Shrink | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
@@ -133,6 +135,7 @@ class Trace:
                 "schedule": list(self.schedule),
             },
             "seed": self.seed,
+            "model": self.model,
             "faults": [dict(fault) for fault in self.faults],
             "program": self.program.to_json(),
             "events": len(self.history.events),
@@ -235,13 +238,13 @@ def environment() -> dict[str, str]:
 
 
 def to_run(trace: Trace, spec: Spec | None) -> Run:
-    """What oracles judge."""
+    """What oracles judge, by `spec` where the target was not its own model."""
     return Run(
         program=trace.program,
         history=trace.history,
         before=trace.before,
         after=trace.after,
-        spec=spec,
+        spec=None if trace.model else spec,
         identity=trace.identity,
         quiescent=trace.quiescent,
     )
@@ -357,6 +360,7 @@ def _meta(data: Mapping[str, Any], complete: bool) -> dict[str, Any]:
         "schedule": tuple(data["scheduler"]["schedule"]),
         "faults": tuple(data["faults"]),
         "seed": data["seed"],
+        "model": data.get("model", ""),
         "quiescent": complete and data["quiescent"],
         "shrink": Shrink(**shrink) if shrink else None,
         "environment": data["environment"],

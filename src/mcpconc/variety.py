@@ -10,11 +10,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import combinations
 
+from mcpconc.cuts import needs, normal, overlaps
 from mcpconc.program import Call, Program, Ref
 
-__all__ = ["features", "varied"]
+__all__ = ["Feature", "features", "focused", "varied"]
 
 Feature = tuple[str, ...]
 
@@ -110,3 +112,56 @@ def varied(programs: Sequence[Program]) -> list[Program]:
 def _worth(shown: Collection[Feature], seen: Counter[Feature]) -> float:
     """A feature counts less each time that it was shown."""
     return sum(1 / (1 + seen[feature]) for feature in shown)
+
+
+def focused(program: Program, seen: Counter[Feature], calls: int, lanes: int) -> Iterator[Program]:
+    """Small programs cut out of a large one, most telling first: at most so many concurrent calls
+    in so many lanes, and what those refer to before them. They end when every concurrent call
+    was in one. `seen` counts what the programs given so far show.
+    """
+    everybody = [call for lane in program.lanes for call in lane]
+    left = {call.id for call in everybody}
+    while left:
+        chosen: list[Call] = []
+        while len(chosen) < calls:
+            agents = {call.agent for call in chosen}
+            room = [
+                call
+                for call in everybody
+                if call not in chosen and (call.agent in agents or len(agents) < lanes)
+            ]
+            # One call alone shows little: begin with two.
+            more: list[tuple[Call, ...]] = list(combinations(room, 1 if chosen else 2))
+            more = [some for some in more if chosen or any(call.id in left for call in some)]
+            if not more:
+                break
+            chosen += max(
+                more, key=lambda some: _worth(_meetings(_cut(program, [*chosen, *some])), seen)
+            )
+        if not chosen:
+            return
+        small = _cut(program, chosen)
+        seen.update(_meetings(small))
+        left -= {call.id for call in chosen}
+        if overlaps(small):
+            yield small
+
+
+def _meetings(program: Program) -> set[Feature]:
+    """What is shown but for calls by themselves: races are between calls."""
+    return {feature for feature in features(program) if feature[0] != "call"}
+
+
+def _cut(program: Program, chosen: Sequence[Call]) -> Program:
+    """The chosen calls in their lanes, and the others that they need in the prefix."""
+    side_by_side = {call.id for call in chosen}
+    kept = needs(program, side_by_side)
+    before = [c for lane in program.lanes for c in lane if c.id in kept - side_by_side]
+    return normal(
+        replace(
+            program,
+            prefix=(*(call for call in program.prefix if call.id in kept), *before),
+            lanes=tuple(tuple(c for c in lane if c.id in side_by_side) for lane in program.lanes),
+            suffix=tuple(c for c in program.suffix if needs(program, [c.id]) <= kept | {c.id}),
+        )
+    )

@@ -22,6 +22,8 @@ import anyio
 from mcpconc import log
 from mcpconc.errors import Exit, McpconcError, TargetError, UsageError
 from mcpconc.jsontext import compact
+from mcpconc.lineup.orders import MOST_CALLS, MOST_LANES
+from mcpconc.lineup.same import Volatile
 from mcpconc.report import documents
 from mcpconc.report.console import Console, Paint, tell
 from mcpconc.report.finding import finding_report
@@ -62,17 +64,18 @@ def fuzz(args: Namespace) -> Exit:
     config = campaign.FuzzConfig(
         out=_writable(args.out),
         target=target,
-        agents=args.agents,
+        agents=_agents(args.agents, args.model),
         identities=_identities(args.identity, resolve(target).identities),
         max_time=DEFAULT_TIME if args.max_time is None and args.runs is None else args.max_time,
         runs=args.runs,
         seed=secrets.randbelow(2**32) if args.seed is None else args.seed,
         inflight=args.inflight,
         scheduler=args.scheduler,
-        calls=args.calls,
+        calls=_calls(args.calls, args.model),
         share=args.share,
         shrink=not args.no_shrink,
         machine=_machine(args.machine),
+        itself=_itself(args),
     )
     log.configure(args.out / log.NAME, verbose=args.verbose - args.quiet)
     with _console(args) as console:
@@ -271,6 +274,40 @@ def _target(target: str, plant: str) -> str:
             "leave --target out"
         )
     return planted
+
+
+def _agents(wanted: int | None, model: str) -> int:
+    if model != "self":
+        return wanted or 5
+    if wanted is not None and wanted > MOST_LANES:
+        raise UsageError(
+            f"--agents {wanted}: with --model self every order of the calls is run, which "
+            f"{MOST_LANES} agents at most allow"
+        )
+    return wanted or MOST_LANES
+
+
+def _calls(wanted: int | None, model: str) -> int:
+    if model != "self":
+        return wanted or 12
+    if wanted is not None and wanted > MOST_CALLS:
+        raise UsageError(
+            f"--calls {wanted}: with --model self every order of the calls is run, which "
+            f"{MOST_CALLS} calls at most allow"
+        )
+    return wanted or 4
+
+
+def _itself(args: Namespace) -> Volatile | None:
+    """What is volatile where the target is its own model; None where it is not."""
+    if args.model == "self":
+        return Volatile(
+            values=frozenset(path for paths in args.volatile or () for path in paths),
+            steady=frozenset(path for paths in args.steady or () for path in paths),
+        )
+    if args.volatile or args.steady:
+        raise UsageError("--volatile and --steady are for --model self")
+    return None
 
 
 def _writable(out: Path) -> Path:

@@ -21,6 +21,7 @@ from mcpconc import oracle, verbs
 from mcpconc.cli import main
 from mcpconc.errors import Exit, TargetError, UsageError
 from mcpconc.events import CampaignFinished, CampaignStarted, InfraTrouble, ReplayTried
+from mcpconc.lineup.same import Volatile
 from mcpconc.oracle.base import Finding, Fingerprint, Result, Run
 from mcpconc.strategies import CascadeMachine
 from mcpconc.trace import Trace, load
@@ -109,6 +110,7 @@ def test_every_flag_of_fuzz_arrives(asked: dict[str, Any]) -> None:
     assert main(words.split()) == 0
     del asked["machine"]
     assert asked == {
+        "itself": None,
         "target": "empirica==1.14.18",
         "agents": 7,
         "max_time": 90.0,
@@ -122,6 +124,12 @@ def test_every_flag_of_fuzz_arrives(asked: dict[str, Any]) -> None:
         "share": 0.25,
         "shrink": False,
     }
+
+
+def test_the_target_as_its_own_model(asked: dict[str, Any]) -> None:
+    assert main("fuzz --model self --volatile t.at,t.took --volatile u --steady v".split()) == 0
+    assert asked["itself"] == Volatile(frozenset({"t.at", "t.took", "u"}), steady=frozenset({"v"}))
+    assert (asked["agents"], asked["calls"]) == (3, 4)
 
 
 def test_what_fuzz_does_unasked(asked: dict[str, Any]) -> None:
@@ -228,6 +236,10 @@ def test_colours(
         ("fuzz --scheduler lucky", "unknown scheduler 'lucky': use one of free"),
         ("fuzz --identity nobody", "unknown identity mode 'nobody': this target has isolated"),
         ("fuzz --target mysql", "unknown target 'mysql'"),
+        ("fuzz --model other", "invalid choice: 'other'"),
+        ("fuzz --model self --agents 4", "--agents 4: with --model self every order"),
+        ("fuzz --model self --calls 7", "--calls 7: with --model self every order"),
+        ("fuzz --volatile t.at", "--volatile and --steady are for --model self"),
         ("fuzz --plant nope", "reference+nope: no planted bug has that name"),
         ("fuzz --nope", "unrecognized arguments: --nope; see `mcpconc --help`"),
         ("replay", "the following arguments are required: PATH|ID; see `mcpconc replay --help`"),

@@ -19,7 +19,10 @@ MODULES = sorted(
 )
 LONGEST = 500
 
-PURE = {"program", "history", "verdict", "errors", "snapshot", "model", "linearize"}
+PURE = {
+    *("program", "history", "verdict", "errors", "snapshot", "delta"),
+    *("model", "linearize", "lineup"),
+}
 DOING = {
     "anyio",
     "asyncio",

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from mcpconc.program import Call, Program, Ref
+from mcpconc.program import Call, Program, Ref, refs
 from mcpconc.strategies import CascadeMachine, Knobs, generate
-from mcpconc.variety import features, varied
+from mcpconc.variety import Feature, features, focused, varied
 
 GOAL = Ref("0.9", "goal_id")
 
@@ -97,3 +98,27 @@ def test_the_programs_are_the_same_and_a_few_of_them_show_nearly_all() -> None:
 
 def shown(programs: Sequence[Program]) -> int:
     return len({feature for one in programs for feature in features(one)})
+
+
+def test_small_programs_are_cut_out_of_a_large_one() -> None:
+    (program,) = generate(CascadeMachine, Knobs(4, 20, 0.7), 5, 1)
+    seen: Counter[Feature] = Counter()
+    smalls = list(focused(program, seen, calls=4, lanes=2))
+    for small in smalls:
+        assert sum(map(bool, small.lanes)) <= 2
+        assert small.concurrent() <= 4
+        known: set[str] = set()
+        for call in small.calls():
+            assert {ref.call for ref in refs(call.args)} <= known
+            known.add(call.id)
+    concurrent = {call.id for lane in program.lanes for call in lane}
+    met = {call.id for small in smalls for lane in small.lanes for call in lane}
+    # A call that others need may be needed in the prefix of each.
+    assert met == concurrent
+    assert seen
+
+
+def test_the_first_small_program_is_one_in_which_calls_meet() -> None:
+    for program in generate(CascadeMachine, Knobs(3, 20, 1.0), 1, 5):
+        first = next(focused(program, Counter(), calls=2, lanes=3))
+        assert any(kind == "meet" for kind, *_ in features(first))

@@ -11,6 +11,7 @@ from mcpconc.oracle import (
     footprint,
     integrity,
     isolation,
+    itself,
     linearizability,
     liveness,
     order,
@@ -19,7 +20,7 @@ from mcpconc.oracle import (
 )
 from mcpconc.oracle.base import Oracle
 
-__all__ = ["ORACLES", "describe"]
+__all__ = ["ORACLES", "SELF", "describe"]
 
 ORACLES: tuple[tuple[str, Oracle], ...] = (
     ("protocol", protocol.protocol),
@@ -33,6 +34,9 @@ ORACLES: tuple[tuple[str, Oracle], ...] = (
     ("resources", resources.resources),
 )
 
+SELF: tuple[str, Oracle] = ("self", itself.itself)
+"""The one more that judges where the target is its own model."""
+
 _WHAT = {
     "protocol": "one well-formed answer to each request, nothing else on the wire",
     "effects": "acknowledged writes are there once, whole, under their owner; nothing else is",
@@ -43,9 +47,10 @@ _WHAT = {
     "integrity": "built-in checks, schema, JSON and copies of one fact are sound",
     "liveness": "in the end everybody answers, nobody is at work, nothing is locked",
     "resources": "servers do not keep memory, and calls do not get slower, over a run",
+    "self": "some sequential run of the target gives the same answers and state (--model self)",
 }
 
 
 def describe() -> tuple[tuple[str, str], ...]:
     """(name, what it checks in one line) of each oracle, in order."""
-    return tuple((name, _WHAT[name]) for name, _ in ORACLES)
+    return tuple((name, _WHAT[name]) for name, _ in (*ORACLES, SELF))

@@ -1,0 +1,177 @@
+"""Does some sequential run of the target itself explain this concurrent one?
+
+Judges what `mcpconc.alone` has put into the history: notes on sequential runs of the same calls.
+Where there are none it has nothing to say. See `mcpconc.lineup` for the method.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from mcpconc import delta
+from mcpconc.history import Event, History, Operation, Phase
+from mcpconc.linearize.explain import show
+from mcpconc.lineup.compare import LEFT, Alone, Comparison, Refuted
+from mcpconc.lineup.observe import observe
+from mcpconc.lineup.orders import Order
+from mcpconc.lineup.same import Volatile
+from mcpconc.oracle.base import Finding, Result, Run
+from mcpconc.oracle.common import finding
+from mcpconc.snapshot import Snapshot
+from mcpconc.verdict import Verdict
+
+__all__ = ["ALONE", "VOLATILE", "itself", "note_of", "volatile_of"]
+
+NAME = "self"
+
+ALONE = "alone"
+"""The note on a sequential run."""
+
+VOLATILE = "volatile"
+"""The note on what differs between sequential runs that did the same."""
+
+SAID = 6
+"""Orders that a finding tells of."""
+
+
+def itself(run: Run) -> Result:
+    """`violation` if every order is refuted, `unknown` if none explains the run and not all are.
+
+    :raises KeyError, TypeError: if the notes are not what `note_of` makes.
+    """
+    notes = run.history.notes(ALONE)
+    if not notes:
+        return Result(NAME)
+    compared = Comparison(run.history.operations, run.before, run.after, volatile_of(run.history))
+    for note in notes:
+        compared.add(_alone(note.value, run.before or Snapshot()))
+    verdict = compared.verdict()
+    if verdict is Verdict.OK:
+        return Result(NAME)
+    if verdict is Verdict.VIOLATION:
+        return Result(NAME, findings=(_finding(run, compared),))
+    of = len(compared.orders)
+    why = compared.unsettled or (
+        f"{len(compared.refuted())} of {of} orders are refuted by sequential runs, the others "
+        "neither explain the run nor come out the same twice"
+    )
+    return Result(NAME, unknown=(why,))
+
+
+def note_of(order: Order, rested: bool, alone: Run) -> dict[str, Any]:
+    """The content of a note on the sequential run `alone`."""
+    complete = alone.quiescent and all(op.answered for op in alone.history.operations)
+    return {
+        "order": list(order),
+        "rested": rested,
+        "events": [e.to_json() for e in alone.history.events if e.call] if complete else None,
+        "left": delta.diff(alone.before or Snapshot(), alone.after or Snapshot())
+        if complete
+        else None,
+    }
+
+
+def _alone(note: Mapping[str, Any], before: Snapshot) -> Alone:
+    observation = None
+    if note["events"] is not None:
+        history = History.of(Event.from_json(event) for event in note["events"])
+        observation = observe(history.operations, before, delta.patch(before, note["left"]))
+    return Alone(tuple(note["order"]), note["rested"], observation)
+
+
+def volatile_of(history: History) -> Volatile:
+    """What was known to be volatile when this run was judged."""
+    volatile = Volatile()
+    for note in history.notes(VOLATILE):
+        volatile |= Volatile(
+            frozenset(note.value["values"]),
+            frozenset(note.value["orders"]),
+            frozenset(note.value["steady"]),
+        )
+    return volatile
+
+
+def _finding(run: Run, compared: Comparison) -> Finding:
+    operations = [op for op in run.history.operations if op.phase is Phase.LANE]
+    named = _names(operations)
+    refuted = compared.refuted()
+    # The longest explanation says what is violated; of several, the likeliest order's.
+    order, why = max(refuted, key=lambda item: len(item[1].prefix))
+    stop = why.difference
+    every = " ‖ ".join(op.tool for op in operations)
+    lines = [f"No order of {_and([named(op.call) for op in operations])} gives the same:"]
+    said: dict[str, list[str]] = {}
+    for tried, because in refuted:
+        said.setdefault(_told(because, named), []).append(_short(tried, because, named))
+    for text, orders in list(said.items())[:SAID]:
+        lines.append(f"  {_or(list(dict.fromkeys(orders)))} {text}")
+    if len(said) > SAID:
+        lines.append(f"  and {len(said) - SAID} more")
+    lines.append(
+        f"Each order was run {'twice' if len(refuted) > 1 else 'again'} on the same target, one "
+        "call at a time, with and without waiting for it to come to rest in between."
+    )
+    left = why.prefix[-1] == LEFT
+    return finding(
+        NAME,
+        "unexplained",
+        stop.kind,
+        stop.field,
+        summary=f"{every}: no one-at-a-time run of these calls "
+        + (f"leaves {_what(stop.kind)} as found" if left else f"makes {stop.kind} answer this")
+        + (f" ({stop.field})" if stop.field else ""),
+        reason=tuple(lines),
+        calls=tuple(op.call for op in operations),
+        evidence={
+            "orders": len(refuted),
+            "nearest": [named(call).partition(" ")[0] for call in order],
+            "field": stop.field,
+            "expected": stop.expected,
+            "seen": stop.seen,
+            "volatile": sorted(compared.volatile.values | compared.volatile.orders),
+        },
+    )
+
+
+def _told(refuted: Refuted, named: Callable[[str], str]) -> str:
+    """What an order would have given against what was seen."""
+    why = refuted.difference
+    what = why.field or "an answer"
+    if refuted.prefix[-1] == LEFT and not why.call:
+        return f"leaves {_what(why.kind)}: {what} {show(why.expected)}; found {show(why.seen)}"
+    return f"makes {named(why.call)} get {what} {show(why.expected)}, but it got {show(why.seen)}"
+
+
+def _what(kind: str) -> str:
+    return f"rows of {kind}" if "." in kind and " " not in kind else kind
+
+
+def _short(order: Order, refuted: Refuted, named: Callable[[str], str]) -> str:
+    """An order as far as it refutes, agents only: tools are named in the head line."""
+    calls = [call for call in refuted.prefix if call != LEFT]
+    names = [named(call).partition(" ")[0] for call in calls]
+    if len(names) == 1:
+        return f"{names[0]} {'alone' if len(order) == 1 else 'first'}"
+    return " before ".join(names) if len(names) == 2 else ", then ".join(names)
+
+
+def _names(operations: Sequence[Operation]) -> Callable[[str], str]:
+    """``A (tool)`` for a call, with a number where agent A has several."""
+    by_agent: dict[int, list[Operation]] = {}
+    for op in operations:
+        by_agent.setdefault(op.agent, []).append(op)
+    names: dict[str, str] = {}
+    for agent, theirs in by_agent.items():
+        letter = chr(ord("A") + agent) if agent < 26 else f"agent {agent + 1}"
+        for n, op in enumerate(theirs, start=1):
+            names[op.call] = f"{letter}{n if len(theirs) > 1 else ''} ({op.tool})"
+    return lambda call: names.get(call, f"the later call {call}")
+
+
+def _and(items: Sequence[str]) -> str:
+    return " and ".join([", ".join(items[:-1]), items[-1]] if len(items) > 1 else list(items))
+
+
+def _or(items: Sequence[str]) -> str:
+    return " or ".join(f"({item})" if len(items) > 1 and ", " in item else item for item in items)

@@ -38,6 +38,7 @@ from mcpconc.schedule import NAMES
 from mcpconc.strategies import CascadeMachine, Knobs, ProgramMachine, generate
 from mcpconc.target import resolve
 from mcpconc.target.base import Identity, Target
+from mcpconc.target.warm import Start
 from mcpconc.variety import Feature, focused
 from mcpconc.verdict import Verdict
 
@@ -94,6 +95,7 @@ class FuzzConfig:
     shrink: bool = True
     machine: type[ProgramMachine] = CascadeMachine
     itself: Volatile | None = None
+    start: Start = Start.ORDINARY
     clock: Callable[[], float] = field(default=time.monotonic)
 
 
@@ -165,9 +167,10 @@ async def fuzz(config: FuzzConfig, emit: Emit) -> CampaignFinished:
         await target.install(progress)
         identities = config.identities or tuple(target.identities[:1])
         async with AsyncExitStack() as stack:
+            work = config.out / "work"
             rigs = [
                 await stack.enter_async_context(
-                    rig(target, identity, config.agents, config.out / "work", progress)
+                    rig(target, identity, config.agents, work, progress, config.start)
                 )
                 for identity in identities
             ]

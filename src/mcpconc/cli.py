@@ -47,6 +47,7 @@ examples:
   mcpconc fuzz --target empirica==1.13.0 --identity isolated
   mcpconc fuzz --target server.toml --machine mypackage.machines:Mine
   mcpconc fuzz --plant equal-rounds --max-time 1m
+  mcpconc fuzz --start fork --max-time 10m      four times as many calls of Empirica
   mcpconc fuzz --target server.toml --machine mine:Mine --model self
 """,
     "replay": """\
@@ -164,6 +165,7 @@ def parser() -> Parser:
     _traces(replay, several=True)
     replay.add_argument("--times", type=_positive, default=5, metavar="K", help="tries (5)")
     replay.add_argument("--target", default="", metavar="SPEC", help="another target than its own")
+    _start(replay, "calls start as a user's would, or are forked, which is faster (ordinary)")
     _out(replay)
 
     _traces(verb("check", "judge saved traces again, without a server"), several=True)
@@ -293,6 +295,16 @@ def _fuzz(to: argparse.ArgumentParser) -> None:
         help="with --model self: fields that count whatever is learned",
     )
     to.add_argument("--no-shrink", action="store_true", help="keep findings as they were met")
+    _start(
+        to,
+        "calls start as a user's would, or are forked from a process that has imported the "
+        "program: several times as many calls, and what is found is run again as a user's "
+        "calls would be before it counts (ordinary)",
+    )
+
+
+def _start(to: argparse.ArgumentParser, help: str) -> None:
+    to.add_argument("--start", choices=("ordinary", "fork"), default="ordinary", help=help)
 
 
 def _selftest(to: argparse.ArgumentParser) -> None:

@@ -23,6 +23,7 @@ from mcpconc.recheck import spec_of
 from mcpconc.rig import Execution, Rig, rig
 from mcpconc.target import resolve
 from mcpconc.target.base import Identity
+from mcpconc.target.warm import Start
 from mcpconc.trace import Trace, to_run
 
 __all__ = ["Replay", "Status", "replay", "shrink_trace"]
@@ -59,9 +60,16 @@ class Replay:
         return Status.FLAKY if self.reproduced else Status.FIXED
 
 
-async def replay(trace: Trace, times: int, target: str, work: Path, emit: Emit) -> Replay:
+async def replay(
+    trace: Trace,
+    times: int,
+    target: str,
+    work: Path,
+    emit: Emit,
+    start: Start = Start.ORDINARY,
+) -> Replay:
     """Run the program of `trace` `times` times with its scheduler and identity mode, on the
-    target SPEC `target` (the trace's own where that is empty).
+    target SPEC `target` (the trace's own where that is empty); calls start as `start` says.
 
     The recorded scheduler seed comes first; further tries draw new ones, so that a race of
     timing gets more than one chance.
@@ -89,6 +97,7 @@ async def replay(trace: Trace, times: int, target: str, work: Path, emit: Emit) 
                 trace.program.agents,
                 work,
                 progress,
+                start,
             ) as on:
                 _as_model(trace, on)
                 with anyio.CancelScope() as scope:

@@ -32,6 +32,7 @@ from mcpconc.strategies import CascadeMachine, ProgramMachine
 from mcpconc.target import resolve
 from mcpconc.target.base import Identity
 from mcpconc.target.reference import PREFIX
+from mcpconc.target.warm import Start, check_start
 from mcpconc.trace import Trace, find, load
 from mcpconc.verdict import Verdict
 
@@ -61,6 +62,7 @@ def fuzz(args: Namespace) -> Exit:
             f"unknown scheduler {args.scheduler!r}: use one of {', '.join(schedule.NAMES)}"
         )
     target = _target(args.target, args.plant)
+    check_start(resolve(target), Start(args.start))
     config = campaign.FuzzConfig(
         out=_writable(args.out),
         target=target,
@@ -76,6 +78,7 @@ def fuzz(args: Namespace) -> Exit:
         shrink=not args.no_shrink,
         machine=_machine(args.machine),
         itself=_itself(args),
+        start=Start(args.start),
     )
     log.configure(args.out / log.NAME, verbose=args.verbose - args.quiet)
     with _console(args) as console:
@@ -90,6 +93,9 @@ def replay(args: Namespace) -> Exit:
 
     traces, unreadable = _load_all(args)
     worst = Exit.USAGE if unreadable else Exit.PASSED
+    start = Start(args.start)
+    for trace in traces if start is Start.FORK else ():
+        check_start(resolve(args.target or trace.target), start)
     _need_git()
     log.configure(_writable(args.out) / log.NAME, verbose=args.verbose - args.quiet)
     results = []
@@ -102,6 +108,7 @@ def replay(args: Namespace) -> Exit:
                 args.target,
                 args.out / "work",
                 log.recorded(console),
+                start,
             )
         results.append(result)
         worst = _worse(worst, _replayed(result))

@@ -18,6 +18,7 @@ from mcpconc.program import Program
 from mcpconc.rig import Execution
 from mcpconc.snapshot import Snapshot
 from mcpconc.target.base import Identity
+from mcpconc.target.warm import Start
 from mcpconc.trace import Trace
 from samples import told
 
@@ -50,6 +51,8 @@ class Script:
     ran: list[tuple[str, Program, str, int]] = field(default_factory=list)
     opened: list[tuple[str, str, int]] = field(default_factory=list)
     """(target, identity, agents) of each rig."""
+    starts: list[Start] = field(default_factory=list)
+    """How each rig starts its calls."""
     target: Any = None
     """The target of the last rig."""
 
@@ -61,9 +64,16 @@ class Script:
 
     @asynccontextmanager
     async def rig(
-        self, target: Any, identity: Identity, agents: int, base: Path, progress: Any
+        self,
+        target: Any,
+        identity: Identity,
+        agents: int,
+        base: Path,
+        progress: Any,
+        start: Start = Start.ORDINARY,
     ) -> AsyncIterator[ScriptedRig]:
         self.opened.append((target.name, identity.value, agents))
+        self.starts.append(start)
         self.target = target
         yield ScriptedRig(self, identity)
 

@@ -105,7 +105,7 @@ def test_every_flag_of_fuzz_arrives(asked: dict[str, Any]) -> None:
     words = (
         "fuzz --target empirica==1.14.18 --agents 7 --max-time 1m30s --runs 9 --seed 5 --out o"
         " --identity isolated,shared --identity explicit --inflight 3 --scheduler convoy"
-        " --calls 20 --share 0.25 --no-shrink"
+        " --calls 20 --share 0.25 --no-shrink --start fork"
     )
     assert main(words.split()) == 0
     del asked["machine"]
@@ -123,6 +123,7 @@ def test_every_flag_of_fuzz_arrives(asked: dict[str, Any]) -> None:
         "calls": 20,
         "share": 0.25,
         "shrink": False,
+        "start": "fork",
     }
 
 
@@ -139,6 +140,16 @@ def test_what_fuzz_does_unasked(asked: dict[str, Any]) -> None:
     assert asked["identities"] == ("isolated", "explicit")
     assert asked["machine"] is CascadeMachine
     assert asked["shrink"] is True
+    assert asked["start"] == "ordinary"
+
+
+@pytest.mark.parametrize("verb", ["fuzz --target reference", "replay lost-task --target reference"])
+def test_only_what_starts_programs_is_forked(
+    asked: dict[str, Any], saved: Path, verb: str, capsys: Capture
+) -> None:
+    assert main([*verb.split(), "--start", "fork"]) == Exit.USAGE
+    assert "leave --start fork out" in capsys.readouterr().err
+    assert asked == {}
 
 
 def test_a_number_of_runs_is_limit_enough(asked: dict[str, Any]) -> None:
@@ -455,8 +466,10 @@ def test_a_target_that_is_not_here_can_be_checked(
 def replayed(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
     record: dict[str, Any] = {"hits": 2}
 
-    async def replay(trace: Trace, times: int, target: str, work: Path, emit: Any) -> Any:
-        record.update(trace=trace.path, times=times, target=target, work=work)
+    async def replay(
+        trace: Trace, times: int, target: str, work: Path, emit: Any, start: str
+    ) -> Any:
+        record.update(trace=trace.path, times=times, target=target, work=work, start=start)
         for n in range(times):
             emit(ReplayTried(n=n + 1, of=times, reproduced=n < record["hits"]))
         hits = min(record["hits"], times)
@@ -490,16 +503,18 @@ def test_replay(
     saved: Path, replayed: dict[str, Any], capsys: Capture, hits: int, said: str, code: int
 ) -> None:
     replayed["hits"] = hits
-    words = "replay lost-task --times 3 --target empirica==1.14.0 --out o"
+    words = "replay lost-task --times 3 --target empirica==1.14.0 --out o --start fork"
     assert main(words.split()) == code
     assert capsys.readouterr().out == f"{said}  traces/lost-task-4fd1c2aa\n"
     assert replayed["target"] == "empirica==1.14.0"
     assert replayed["work"] == Path("o/work")
+    assert replayed["start"] == "fork"
 
 
 def test_replay_that_went_wrong(saved: Path, replayed: dict[str, Any], capsys: Capture) -> None:
     replayed["error"] = "no server"
     assert main(["replay", "lost-task"]) == Exit.TARGET
+    assert replayed["start"] == "ordinary"
     assert "ERROR" in capsys.readouterr().out
 
 

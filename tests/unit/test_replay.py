@@ -19,6 +19,7 @@ from mcpconc.events import ReplayTried
 from mcpconc.oracle.base import Finding, Fingerprint, Result
 from mcpconc.program import Call, Program
 from mcpconc.replay import Replay, Status
+from mcpconc.target.warm import Start
 from mcpconc.trace import Trace, load
 from samples import told
 
@@ -70,6 +71,12 @@ def again(
 ) -> Replay:
     script.shows = luck
     return anyio.run(replays.replay, saved(tmp_path), times, "", tmp_path, emit)
+
+
+def test_calls_start_as_they_are_asked_to(script: Script, tmp_path: Path) -> None:
+    for start in Start:
+        anyio.run(replays.replay, saved(tmp_path), 1, "", tmp_path, quietly, start)
+    assert script.starts == list(Start)
 
 
 @pytest.mark.parametrize(

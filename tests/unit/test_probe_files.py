@@ -171,7 +171,7 @@ def test_other_commands_are_no_points(tmp_path: Path) -> None:
 
 def test_labels_do_not_differ_between_runs(tmp_path: Path) -> None:
     script = """
-    import os, sqlite3, subprocess, sys, time, uuid
+    import os, sqlite3, subprocess, sys, tempfile, time, uuid
     now = time.time_ns()
     c = sqlite3.connect("a.db", isolation_level=None)
     c.execute("CREATE TABLE t(id TEXT, n INT)")
@@ -181,12 +181,18 @@ def test_labels_do_not_differ_between_runs(tmp_path: Path) -> None:
     open(f"{uuid.uuid4().hex}-{os.getpid()}.json", "w").close()
     world = os.environ["MCPCONC_WORLD"]
     open(time.strftime(f"{world}/%Y%m%d-%H%M%S.json"), "w").close()
-    subprocess.run([sys.executable, "-c", "pass", os.getcwd()])
+    open(world.replace("/", "-"), "w").close()
+    child = "import os, sys; os.unlink(sys.argv[1])"
+    os.mkdir("tmp")
+    with tempfile.NamedTemporaryFile(prefix="pre_", suffix=".pkl", delete=False) as file:
+        subprocess.run([sys.executable, "-c", child, file.name])
     subprocess.run(["git", "notes", "--ref", f"x/{uuid.uuid4()}", "show"], capture_output=True)
     """
-    one = probed(tmp_path / "one" / "world", script)
-    other = probed(tmp_path / "other" / "world", script)
-    assert len(one.points) == 10
+    one, other = (
+        probed(world, script, env={"TMPDIR": f"{world}/tmp"})
+        for world in (tmp_path / "one" / "world", tmp_path / "other" / "world")
+    )
+    assert one.labels()[-3:] == ["python", "unlink tmp/pre_#.pkl", "git notes show refs/notes/x/#"]
     assert one.labels() == other.labels()
 
 

@@ -36,7 +36,7 @@ def _hook(mode: str, environ) -> None:
     import mcpconc_probe_files as files
     import mcpconc_probe_labels as labels
 
-    labels.configure(environ.get("MCPCONC_WORLD", ""))
+    labels.configure(environ.get("MCPCONC_WORLD", ""), environ.get("TMPDIR", ""))
     if not _hooked:
         atexit.register(_end)  # the first to be entered is called last
         os.register_at_fork(after_in_child=wire.forked)

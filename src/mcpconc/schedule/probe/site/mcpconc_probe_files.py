@@ -66,7 +66,7 @@ def _audit(event: str, args: tuple) -> None:
 def _state(path) -> str:
     """`path` in the world, "" where it is no state."""
     name = labels.inside(path)
-    return "" if not name or _NO_STATE.search(name) or name in labels.temporary() else name
+    return "" if not name or _NO_STATE.search(name) or labels.temporary(path) else name
 
 
 def _object(name: str) -> str:
@@ -107,6 +107,9 @@ def _opens(path, mode, flags) -> None:
         _reads("read", "read", name)
         return
     how = "truncate" if flags & os.O_TRUNC else "append" if flags & os.O_APPEND else "write"
+    if flags & os.O_EXCL and labels.scratch(name):
+        labels.enter_temporary(path)
+        return
     made = flags & os.O_CREAT and _missing(path)
     _writes("open", f"open to {how}", name, listed=(name,) if made else ())
     if flags & _CHANGES:
@@ -181,7 +184,7 @@ _EVENTS = {
     "subprocess.Popen": _popen,
     "os.posix_spawn": _posix_spawn,
     "os.system": lambda command: _spawns(["sh", "-c", command]),
-    "tempfile.mkstemp": labels.temporary,
+    "tempfile.mkstemp": labels.enter_temporary,
 }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 
-__all__ = ["configure", "family", "inside", "normal", "temporary"]
+__all__ = [*("configure", "enter_temporary", "family", "inside", "normal", "scratch", "temporary")]
 
 LONGEST = 200
 MASK = "#"
@@ -24,15 +24,24 @@ _DIFFERS = re.compile(
         )
     )
 )
+_RANDOM = re.compile(r"[a-z0-9_]{8}(?=(?:\.\w+)?(?:/|$))")
+"""What `tempfile` makes a name of, at its end or before its ending."""
+
 _temporary: dict = {}
 _worlds: tuple = ()
+_spelled: tuple = ()
+_scratch = ""
 
 
-def configure(world: str) -> None:
-    """`world` is the directory that holds all state, "" if there is none."""
-    global _worlds
+def configure(world: str, scratch: str = "") -> None:
+    """`world` is the directory that holds all state, "" if there is none; `scratch` the one that
+    holds temporary files."""
+    global _worlds, _spelled, _scratch
     roots = {world.rstrip("/"), os.path.realpath(world)} if world else set()
     _worlds = tuple(sorted((root + "/" for root in roots), key=len, reverse=True))
+    # Some make a name of a path.
+    _spelled = tuple(root[:-1].replace("/", mark) for root in _worlds for mark in ("-", "_", "%2F"))
+    _scratch = f"{inside(scratch)}/" if inside(scratch) else ""
 
 
 def normal(text: str) -> str:
@@ -43,6 +52,8 @@ def normal(text: str) -> str:
 
 
 def _mask(text: str) -> str:
+    for name in _spelled:
+        text = text.replace(name, MASK)
     text = _DIFFERS.sub(MASK, text)
     for number in {os.getpid(), os.getppid()}:
         if number < 1000 and str(number) in text:  # longer ones are masked already
@@ -68,16 +79,26 @@ def inside(path) -> str:
                 relative = text[len(world) :]
                 if "//" in relative or "/." in relative:
                     relative = os.path.normpath(text)[len(world) :]
+                if _scratch and relative.startswith(_scratch):
+                    relative = _scratch + _RANDOM.sub(MASK, relative[len(_scratch) :])
                 return relative
     except (OSError, TypeError, ValueError):
         pass
     return ""
 
 
-def temporary(path=None) -> dict:
-    """Enter a file that `tempfile` gave a random name; the table of those."""
-    if path is not None:
-        if len(_temporary) > 1000:
-            _temporary.clear()
-        _temporary[inside(path) or os.fsdecode(path)] = True
-    return _temporary
+def scratch(name: str) -> bool:
+    """Whether `name`, relative to the world, is one of a temporary file."""
+    return bool(_scratch) and name.startswith(_scratch)
+
+
+def enter_temporary(path) -> None:
+    """This file has a name that nobody else uses."""
+    if len(_temporary) > 1000:
+        _temporary.clear()
+    _temporary[os.path.abspath(os.fsdecode(path))] = True
+
+
+def temporary(path) -> bool:
+    """Whether it was entered."""
+    return bool(_temporary) and os.path.abspath(os.fsdecode(path)) in _temporary

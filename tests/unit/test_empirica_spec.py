@@ -230,6 +230,27 @@ def test_one_objective_twice_has_no_order() -> None:
     assert s.verdict("objective") == (Verdict.VIOLATION, "similar-goal")
 
 
+@pytest.mark.parametrize(
+    ("goals", "objective", "said"),
+    [
+        (50, "dig 3x", ""),
+        (51, "another", ""),
+        (51, "dig 3x", "goals_create: whether a similar goal was open was not judged"),
+        (51, "dig 3x deeper", "goals_create: whether a similar goal was open was not judged"),
+    ],
+)
+def test_with_many_goals_similar_ones_are_not_judged_and_the_result_says_so_if_there_are_any(
+    goals: int, objective: str, said: str
+) -> None:
+    s = Story()
+    s.session()
+    for n, text in enumerate([objective, *(f"dig {n}x" for n in range(goals - 1))]):
+        s.call("goals_create", {"goal_id": f"g{n}"}, session_id=S, objective=text)
+    found = s.partitions("objective")
+    assert [p.note[: len(said)] for p in found if p.note] == ([said] if said else [])
+    assert not said or [check(p).verdict for p in found] == [Verdict.OK]
+
+
 def test_an_unanswered_goal_that_is_there_counts() -> None:
     s = Story()
     s.session()

@@ -98,8 +98,8 @@ def test_a_violation_is_named_by_kind_and_field_and_never_by_ids() -> None:
     (found,) = judged(lost_update()).findings
     assert found.fingerprint == Fingerprint("linearizability", "entries", "goal")
     assert found.calls == ("a", "b")
-    assert found.summary == "goal g1: [t2] is left as entries, not [t1, t2]"
-    assert found.reason[0] == "No order of A (append) and B (append) explains what is left:"
+    assert found.summary == "log g1: entries is left as [t2], not as [t1, t2]"
+    assert found.reason[0] == "No order of a (append) and b (append) explains what is left:"
 
 
 def test_the_same_violation_of_two_objects_is_one_finding() -> None:
@@ -141,6 +141,11 @@ def test_a_budget_that_runs_out_is_unknown_and_names_the_object(
     result = judged(lost_update())
     assert result.verdict is Verdict.UNKNOWN
     assert result.unknown == ("goal g1: no verdict on 3 operations within 3 steps",)
+
+
+def test_what_the_specification_leaves_unjudged_is_noted_and_changes_no_verdict() -> None:
+    result = judged(Partition("goal", "", AppendLog(), (), note="too many goals"))
+    assert (result.verdict, result.notes) == (Verdict.OK, ("too many goals",))
 
 
 def mixed_list() -> tuple[Partition, Partition]:

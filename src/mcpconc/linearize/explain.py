@@ -3,18 +3,34 @@
 A violation stops at one answer (or at the read-back): the *stuck* operation. What it could not
 follow is nearly always the last cluster of operations that overlapped before it. Where this
 window is small, each order of it is played, and what that would have left or answered is set
-against what was seen.
+against what was seen. Where it is large, it is said how far an order gets and what stops it. And
+where operations have to come before each other in a circle (`cycle`), the circle is told.
+
+Calls are named as pictures of the run name them, by call and tool: ``1.0 (goals_list)``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import combinations, islice, permutations
 from typing import Any
 
-from mcpconc.linearize.search import Linearization
+from mcpconc.linearize.cycle import REAL_TIME, Edge, cycle
+from mcpconc.linearize.product import TOLD, Product, because
+from mcpconc.linearize.search import Linearization, check
+from mcpconc.linearize.window import (
+    BUDGET,
+    any_overlap,
+    overlap,
+    placings,
+    precedes,
+    until,
+    windows,
+)
+from mcpconc.linearize.words import both, difference, either, refusal, show, valued
 from mcpconc.model.base import SNAPSHOT, Model, Op, Partition, Reject
+from mcpconc.verdict import Verdict
 
 __all__ = ["Explanation", "explain", "show"]
 
@@ -22,14 +38,24 @@ LARGEST = 6
 """Windows of up to so many calls are explained order by order, …"""
 MOST = 24
 """… where there are no more orders than those of four concurrent calls."""
-WIDTH = 160
+SHORT = 6
+"""Circles of up to so many calls are told, …"""
+FEW = 3
+"""… unless the orders are told in no more lines than these: that is easier to follow."""
+READS = 24
+"""Of so many reads it is asked whether the violation is there without them, …"""
+STEPS = 20_000
+"""… within so many steps each."""
+NAMED = 8
+"""So many calls of a longer order are named."""
 
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
     """`call` cannot be placed: the state after `prefix` makes its `field` `expected`, and
     `seen` is something else. `pair` overlapped and most likely raced; `calls` are all calls
-    that the lines speak of. `lines` hold no ids, only agents, tools and values.
+    that the lines speak of. `cycle` holds calls each of which has to come before the next one,
+    and the last before the first, with the reason; it is empty where none is known.
     """
 
     call: str
@@ -40,6 +66,7 @@ class Explanation:
     pair: tuple[str, str] | None
     calls: tuple[str, ...]
     lines: tuple[str, ...]
+    cycle: tuple[tuple[str, str, str], ...] = ()
 
 
 def explain(partition: Partition, found: Linearization) -> Explanation:
@@ -51,17 +78,41 @@ def explain(partition: Partition, found: Linearization) -> Explanation:
         raise ValueError("nothing to explain: the search is not stuck")
     call, why = found.stuck[0]
     model = partition.model
-    ops = sorted(partition.ops, key=lambda op: op.invoked)
+    slim, order = _without_reads(partition, found)
+    ops = sorted(slim.ops, key=lambda op: op.invoked)
     stuck = next(op for op in reversed(ops) if op.call == call)
-    before, window = _window(ops, stuck, found.order, model)
-    named = _names([op for op in window if op.call != SNAPSHOT])
-    lines = _orders(model, before, window, named) or _longest(stuck, why, named)
+    alone = not any_overlap(ops)
+    lines: list[str] = []
+    choice = windows(ops, stuck, model)
+    window = choice[0][1]
+    for starts, larger in [] if alone else choice:
+        lines = _orders(model, starts, larger)
+        if lines:
+            window = larger
+            break
+    spoken = window
+    told = len(lines)
+    if alone:
+        lines = _one_order(slim, order, stuck, why)
+    elif not lines:
+        lines = _longest(slim, order, stuck, why)
+        last = stuck.returned if stuck.returned is not None else stuck.invoked
+        lines += _outcomes(model, until(ops, last), stuck)
+    circle = cycle(model, partition.ops)
+    edges = [_edge(partition, edge) for edge in circle]
+    if not alone and 0 < len(edges) <= SHORT and not 0 < told <= FEW + 2:
+        round_ = [partition.ops[edge.first] for edge in circle]
+        lines += _circle(round_, edges)
+        if not told:
+            spoken = [*round_, *([stuck] if stuck not in round_ else [])]
     pair = _pair(window, stuck, model)
-    if pair is not None:
-        a, b = (named(op) for op in pair)
-        lines.append(f"{a} and {b} overlapped: each was invoked before the other was answered.")
-    elif not any(_overlap(a, b) for a, b in combinations(ops, 2)):
-        lines.append("No two of these calls overlapped: they go wrong one at a time.")
+    if spoken is not window:
+        pair = _pair(spoken, stuck, model) or pair
+    if pair is not None and set(pair) <= set(spoken):
+        lines.append(
+            f"{pair[0].call} and {pair[1].call} overlapped: each was invoked before the other was "
+            "answered."
+        )
     return Explanation(
         call=call,
         field=why.field,
@@ -69,102 +120,158 @@ def explain(partition: Partition, found: Linearization) -> Explanation:
         seen=why.seen,
         prefix=found.order,
         pair=(pair[0].call, pair[1].call) if pair is not None else None,
-        calls=tuple(dict.fromkeys(op.call for op in window)),
+        calls=tuple(dict.fromkeys(op.call for op in (*spoken, *(pair or ())))),
         lines=tuple(lines),
+        cycle=tuple(edges),
     )
 
 
-def _window(
-    ops: Sequence[Op], stuck: Op, order: Sequence[str], model: Model
-) -> tuple[list[Op], list[Op]]:
-    """The operations placed before the window, and those in it: from the last cluster of
-    overlapping operations that changes something to whatever may precede `stuck`.
+def _without_reads(partition: Partition, found: Linearization) -> tuple[Partition, Sequence[str]]:
+    """The partition without reads that have nothing to do with it, and its longest order.
 
-    A cluster is what lies between two moments at which no answered operation is open.
+    What is pure changes no state, so an order of all calls is one of these; if these have none,
+    neither have all.
     """
-    last = stuck.returned if stuck.returned is not None else stuck.invoked
-    clusters: list[list[Op]] = []
-    end = stuck.invoked
-    for op in ops:
-        if op.returned is None or op.invoked > last:
-            continue
-        if not clusters or op.invoked > end:
-            clusters.append([])
-            end = op.returned
-        clusters[-1].append(op)
-        end = max(end, op.returned)
-    home = next(i for i, cluster in enumerate(clusters) if stuck in cluster)
-    late = [op for op in ops if op.returned is None and op.invoked <= last and not model.pure(op)]
+    call, why = found.stuck[0]
+    reads = [
+        op
+        for op in partition.ops
+        if op.call not in (call, SNAPSHOT) and op.answered and partition.model.pure(op)
+    ]
+    if not reads or len(partition.ops) > 4 * READS:
+        return partition, found.order
 
-    def races(cluster: Sequence[Op]) -> bool:
-        """Whether something overlaps here and something is changed."""
-        changing = [op for op in cluster if op.call != SNAPSHOT and not model.pure(op)]
-        return bool(changing) and (len(cluster) > 1 or any(_overlap(op, cluster[0]) for op in late))
+    def stays(gone: Sequence[Op]) -> Linearization | None:
+        fewer = replace(partition, ops=tuple(op for op in partition.ops if op not in gone))
+        answer = check(fewer, STEPS)
+        same = answer.verdict is Verdict.VIOLATION and bool(answer.stuck)
+        if not same or answer.stuck[0][0] != call or answer.stuck[0][1] != why:
+            return None
+        return answer
 
-    racing = (i for i in range(home, -1, -1) if races(clusters[i]))
-    window = [op for cluster in clusters[next(racing, home) :] for op in cluster]
-    start = window[0].invoked
-    waiting: dict[str, list[Op]] = {}
-    for op in ops:
-        waiting.setdefault(op.call, []).append(op)
-    placed = [queue.pop(0) for call in order if (queue := waiting.get(call))]
-    first = next((i for i, op in enumerate(placed) if op in window), len(placed))
-    before = [op for op in placed[:first] if op.returned is None or op.returned < start]
-    window += [op for op in late if op not in before]
-    return before, sorted(window, key=lambda op: op.invoked)
+    gone: list[Op] = []
+    order: Sequence[str] = found.order
+    for some in (reads, *([read] for read in reads[:READS])):
+        answer = stays([*gone, *some])
+        if answer is not None:
+            gone, order = [*gone, *some], answer.order
+        if len(gone) == len(reads):
+            break
+    return replace(partition, ops=tuple(op for op in partition.ops if op not in gone)), order
 
 
-def _longest(stuck: Op, why: Reject, named: Callable[[Op], str]) -> list[str]:
-    """The lines for a window too large, or too small, to be explained order by order."""
-    left = stuck.call == SNAPSHOT
-    seen = f"{show(why.seen)}{_difference(why.expected, why.seen)}"
+def _one_order(partition: Partition, order: Sequence[str], stuck: Op, why: Reject) -> list[str]:
+    """The lines for calls that came one after another."""
+    shown = _placed(partition, order)
+    head = "No two of these calls overlapped, so there is one order only"
+    which = "It" if stuck.call == SNAPSHOT else "After these" if shown else "There"
     return [
-        f"No order of the calls explains what {'is left' if left else f'{named(stuck)} got'}:",
-        f"  as far as they can be explained, {why.field} is {show(why.expected)}, "
-        + (f"but {seen} was found." if left else f"but {named(stuck)} got {seen}."),
+        f"{head}: {both(shown)}." if shown else f"{head}.",
+        f"  {which} {_stops(stuck, why, _name(stuck))}{_found(stuck, why)}.",
     ]
 
 
-def _orders(
-    model: Model, before: Sequence[Op], window: Sequence[Op], named: Callable[[Op], str]
-) -> list[str]:
+def _longest(partition: Partition, order: Sequence[str], stuck: Op, why: Reject) -> list[str]:
+    """The lines for more orders than can be told: how far the longest gets, what stops it."""
+    answered = {op.call for op in partition.ops if op.answered and op.call != SNAPSHOT}
+    got = len(answered.intersection(order))
+    shown = both(_placed(partition, order))
+    what = "what is left" if stuck.call == SNAPSHOT else f"what {_name(stuck)} got"
+    stops = f"{_stops(stuck, why, _name(stuck))}{_found(stuck, why)}."
+    head = f"No order of these {len(answered)} calls explains {what}:"
+    if not got:
+        return [head, f"  whatever comes first, {stops}"]
+    if got == len(answered):
+        return [
+            head,
+            f"  the answers fit together, for instance in the order {shown}; that {stops}",
+        ]
+    return [
+        head,
+        f"  the longest order found explains {got} of them, {shown}; after these {stops}",
+    ]
+
+
+def _placed(partition: Partition, order: Sequence[str]) -> list[str]:
+    """The calls of an order by name, the last few of them if they are many."""
+    names = {op.call: _name(op) for op in partition.ops if op.call != SNAPSHOT}
+    placed = [names[call] for call in dict.fromkeys(order) if call in names]
+    return [f"… {placed[-NAMED]}", *placed[1 - NAMED :]] if len(placed) > NAMED else placed
+
+
+def _found(op: Op, why: Reject) -> str:
+    """What was found, behind what should be left."""
+    if op.call != SNAPSHOT:
+        return ""
+    return f", but {valued(why.field, why.seen)} was found{difference(why.expected, why.seen)}"
+
+
+def _outcomes(model: Model, ops: Sequence[Op], stuck: Op) -> list[str]:
+    """What `stuck` may be told in any order of `ops`, however many there are: one line, or none
+    where that takes too long, or there is nothing to add, or too much."""
+    others = [op for op in ops if op.call != stuck.call]
+    must = sum(1 << i for i, op in enumerate(others) if precedes(op, stuck))
+    due: dict[str, str] = {}
+    left = BUDGET
+    for placed, state in placings(model, [model.initial()], others, BUDGET):
+        left -= 1
+        if placed & must == must:
+            result = model.step(state, stuck)
+            if not isinstance(result, Reject) or len(due) > NAMED:
+                return []
+            due[valued(result.field, result.expected)] = result.field
+    if not left or len(due) < 2 or len(set(due.values())) > 1:
+        return []
+    what = "may leave" if stuck.call == SNAPSHOT else f"may give {stuck.call}"
+    return [f"  Such orders {what} {', or '.join(sorted(due))}, and nothing else."]
+
+
+def _orders(model: Model, starts: Collection[Any], window: Sequence[Op]) -> list[str]:
     """The head line, and what each order of the window would give; nothing where the window
-    is too large for that, holds one call only, or some order explains it as far as it goes."""
+    is too large for that, holds one call only, or does not tell why: some order explains it,
+    or what it gives depends on what came before."""
     calls = [op for op in window if op.call != SNAPSHOT]
-    if not 2 <= len(calls) <= LARGEST:
-        return []
-    orders = list(islice(_permitted(window), MOST + 1))
-    states = _replay(model, {model.initial()}, before)
-    endings = [_play(model, states, order) for order in orders]
-    if len(orders) > MOST or None in endings:
-        return []
     # Whatever stands in one place in every order need not be said.
-    moving = [op for op in calls if any(_overlap(op, other) for other in calls if other is not op)]
-    if not moving:
+    moving = [op for op in calls if any(overlap(op, other) for other in calls if other is not op)]
+    if not 2 <= len(calls) <= LARGEST or not moving or not starts:
         return []
+    stopped: list[tuple[tuple[Op, ...], Op, Reject, str]] = []
+    for order in islice(_permitted(window), MOST + 1):
+        endings = [_play(model, {state}, order) for state in starts]
+        if endings[0] is None or any(end != endings[0] for end in endings):
+            return []
+        op, why, met = endings[0]
+        stopped.append((order[: order.index(op) + 1], op, why, _stops(op, why, met=met)))
+    if len(stopped) > MOST:
+        return []
+    relevant = _relevant(moving, stopped)
     said: dict[str, list[str]] = {}
-    stops: dict[str, Reject] = {}
-    for order, (op, why) in zip(orders, (end for end in endings if end), strict=True):
-        text = _stops(op, why, named)
-        told = [o for o in order[: order.index(op) + 1] if o in moving]
-        words = _said(told, op, named)
-        if words not in said.setdefault(text, []):
-            said[text].append(words)
-        stops[named(op) if op.call != SNAPSHOT else ""] = why
-    left = "" in stops
+    stops: dict[str, tuple[Op, Reject]] = {}
+    for order, op, why, text in stopped:
+        words = _said([o for o in order if o in relevant], op)
+        here = said.setdefault(text, [])
+        if words not in here:
+            here.append(words)
+        stops[op.call] = (op, why)
+    left = SNAPSHOT in stops
     what = "what is left" if left else "what they got"
     if len(stops) == 1 and not left:
         what = f"what {next(iter(stops))} got"
-    lines = [f"No order of {_and([named(op) for op in calls])} explains {what}:"]
-    lines += [f"  {_or(orders_said)} {text};" for text, orders_said in said.items()]
+    lines = [f"No order of {both([_name(op) for op in calls])} explains {what}:"]
+    for text, several in said.items():
+        leaves = text.startswith("leaves")
+        which = either(several)
+        if len(said) == 1 and len(several) > 1:
+            which = "every order" if leaves else "in every order"
+        lines.append(f"  {which}{'' if leaves else ':'} {text};")
     if not left:
         lines[-1] = lines[-1].removesuffix(";") + "."
         return lines
-    why = stops[""]
+    _, why = stops[SNAPSHOT]
     every = "both calls were" if len(calls) == 2 else "all of these calls were"
     acknowledged = f", and {every} answered" if all(op.answered for op in calls) else ""
-    difference = _difference(why.expected, why.seen)
-    return [*lines, f"  found {why.field} {show(why.seen)}{difference}{acknowledged}."]
+    by = difference(why.expected, why.seen)
+    return [*lines, f"  found {valued(why.field, why.seen)}{by}{acknowledged}."]
 
 
 def _permitted(window: Sequence[Op]) -> Iterator[tuple[Op, ...]]:
@@ -181,46 +288,91 @@ def _permitted(window: Sequence[Op]) -> Iterator[tuple[Op, ...]]:
                     yield order
 
 
-def _replay(model: Model, states: set[Any], order: Sequence[Op]) -> set[Any]:
-    for op in order:
-        results = [model.step(state, op) for state in states]
-        after = {new for r in results if not isinstance(r, Reject) for new in r}
-        states = after or states
-    return states
+def _relevant(
+    moving: Sequence[Op], stopped: Sequence[tuple[tuple[Op, ...], Op, Reject, str]]
+) -> list[Op]:
+    """Without the operations whose place makes no difference to where orders stop and why."""
+    relevant = list(moving)
+    for out in moving:
+        fewer = [op for op in relevant if op is not out]
+        table: dict[tuple[str, ...], str] = {}
+        for order, op, _, text in stopped:
+            words = tuple(o.call for o in order if o in fewer)
+            before = [o for o in order if o in relevant]
+            if op is out or (len(words) < 2 <= len(before)):
+                break
+            if table.setdefault(words, text) != text:
+                break
+        else:
+            # One order that begins like another has to end like it.
+            if not any(
+                a == b[: len(a)] and table[a] != table[b] for a, b in permutations(table, 2)
+            ):
+                relevant = fewer
+    return relevant
 
 
-def _play(model: Model, states: set[Any], order: Sequence[Op]) -> tuple[Op, Reject] | None:
-    """Where an order stops and why; None where it goes through."""
+def _play(model: Model, states: set[Any], order: Sequence[Op]) -> tuple[Op, Reject, str] | None:
+    """Where an order stops, why, and the state there; None where it goes through."""
     for op in order:
+        met = model.describe(next(iter(states))) if len(states) == 1 else ""
         results = [model.step(state, op) for state in states]
         states = {new for r in results if not isinstance(r, Reject) for new in r}
         if not states:
             refused = [r for r in results if isinstance(r, Reject)]
-            return op, min(refused, key=lambda r: (r.field, repr(r.expected)))
+            return op, min(refused, key=lambda r: (r.field, repr(r.expected))), met
     return None
 
 
-def _stops(op: Op, why: Reject, named: Callable[[Op], str]) -> str:
+def _circle(calls: Sequence[Op], edges: Sequence[tuple[str, str, str]]) -> list[str]:
+    names = both(list(dict.fromkeys(_name(op) for op in calls)))
+    said = [f"  {a} comes before {b}: {why}" for a, b, why in edges]
+    return [
+        f"No order can hold {names}, because these go round in a circle:",
+        *(f"{line};" for line in said[:-1]),
+        f"{said[-1]}.",
+    ]
+
+
+def _edge(partition: Partition, edge: Edge) -> tuple[str, str, str]:
+    """Calls and reason, in which "the first" and "the second" are said by name."""
+    ops, model = partition.ops, partition.model
+    first, then = ops[edge.first], ops[edge.then]
+    if edge.why == REAL_TIME:
+        return first.call, then.call, f"it was answered before {then.call} was invoked"
+    if edge.why == TOLD and isinstance(model, Product):
+        found = because(model, ops, edge.first, edge.then)
+        if found is not None:
+            return first.call, then.call, f"if {then.call} came first, {_stops(*found)}"
+    why = edge.why.replace("the first", first.call).replace("the second", then.call)
+    return first.call, then.call, why
+
+
+def _stops(op: Op, why: Reject, name: str = "", met: str = "") -> str:
+    """What the state before `op`, called `met`, makes of it, against what was seen."""
+    name = name or op.call
     if op.call == SNAPSHOT:
-        return f"leaves {why.field} {show(why.expected)}"
-    return f"makes {named(op)} get {why.field} {show(why.expected)}, but it got {show(why.seen)}"
-
-
-def _overlap(a: Op, b: Op) -> bool:
-    first, second = (a, b) if a.invoked <= b.invoked else (b, a)
-    return first.returned is None or first.returned >= second.invoked
+        return f"leaves {valued(why.field, why.expected)}"
+    if (why.expected, why.seen) == ("refused", "accepted"):
+        reason = f"{refusal(why.field)}; by then: {met}" if met else refusal(why.field)
+        return f"{name} must be refused ({reason}), but it was accepted"
+    if (why.expected, why.seen) == ("accepted", "refused"):
+        return f"{name} must be accepted, but it was refused ({refusal(why.field)})"
+    seen = "none" if why.seen is None else show(why.seen)
+    seen += difference(why.expected, why.seen)
+    return f"{name} must get {valued(why.field, why.expected)}, but it got {seen}"
 
 
 def _pair(window: Sequence[Op], stuck: Op, model: Model) -> tuple[Op, Op] | None:
     """The overlapping pair that most likely raced: one that changes something, with the stuck
     operation in it, in which both change something, of different agents, the latest."""
     acting = [op for op in window if op.call != SNAPSHOT]
-    pairs = [(a, b) for a, b in combinations(acting, 2) if a.call != b.call and _overlap(a, b)]
+    pairs = [(a, b) for a, b in combinations(acting, 2) if a.call != b.call and overlap(a, b)]
     return min(
         pairs,
         key=lambda pair: (
             all(model.pure(op) for op in pair),
-            stuck not in pair,
+            stuck.call not in (pair[0].call, pair[1].call),
             sum(model.pure(op) for op in pair),
             pair[0].agent == pair[1].agent,
             -pair[0].invoked,
@@ -230,62 +382,15 @@ def _pair(window: Sequence[Op], stuck: Op, model: Model) -> tuple[Op, Op] | None
     )
 
 
-def _names(ops: Sequence[Op]) -> Callable[[Op], str]:
-    """How lines call an operation: ``A (tool)``, with a number where agent A has several."""
-    of_agent: dict[int, list[str]] = {}
-    for op in sorted(ops, key=lambda op: op.invoked):
-        calls = of_agent.setdefault(op.agent, [])
-        if op.call not in calls:
-            calls.append(op.call)
-
-    def name(op: Op) -> str:
-        agent = chr(ord("A") + op.agent) if 0 <= op.agent < 26 else f"agent {op.agent + 1}"
-        calls = of_agent.get(op.agent, [])
-        number = f"{calls.index(op.call) + 1}" if len(calls) > 1 else ""
-        return f"{agent}{number} ({op.name})"
-
-    return name
+def _name(op: Op) -> str:
+    return f"{op.call} ({op.name})"
 
 
-def _said(order: Sequence[Op], stop: Op, named: Callable[[Op], str]) -> str:
+def _said(order: Sequence[Op], stop: Op) -> str:
     """An order in words, up to where it stops. Tools are named in the head line already."""
-    short = [named(op).partition(" (")[0] for op in order]
+    short = [op.call for op in order]
     if not short:
         return "each"
     if len(short) == 1:
         return f"{short[0]} {'alone' if stop.call == SNAPSHOT else 'first'}"
     return " before ".join(short) if len(short) == 2 else ", then ".join(short)
-
-
-def _or(items: Sequence[str]) -> str:
-    return " or ".join(f"({item})" if len(items) > 1 and ", " in item else item for item in items)
-
-
-def _and(items: Sequence[str]) -> str:
-    return " and ".join([", ".join(items[:-1]), items[-1]] if len(items) > 1 else list(items))
-
-
-def _difference(expected: Any, seen: Any) -> str:
-    """What collections differ by, in brackets; nothing for other values."""
-    if not all(isinstance(value, tuple | list | set | frozenset) for value in (expected, seen)):
-        return ""
-    missing = [item for item in expected if item not in seen]
-    surplus = [item for item in seen if item not in expected]
-    said = [f"{show(item)} is missing" for item in missing[:3]]
-    said += [f"{show(item)} is one too many" for item in surplus[:3]]
-    return f" ({', '.join(said)})" if said else ""
-
-
-def show(value: Any) -> str:
-    """A value for people: lists in brackets, sets sorted, long ones cut."""
-    if isinstance(value, frozenset | set):
-        text = "{" + ", ".join(sorted(map(show, value))) + "}"
-    elif isinstance(value, list | tuple):
-        text = "[" + ", ".join(map(show, value)) + "]"
-    elif isinstance(value, Mapping):
-        text = "{" + ", ".join(f"{k}: {show(v)}" for k, v in value.items()) + "}"
-    elif value is None:
-        text = "nothing"
-    else:
-        text = str(value) if isinstance(value, str) and value else repr(value)
-    return text if len(text) <= WIDTH else text[: WIDTH - 1] + "…"

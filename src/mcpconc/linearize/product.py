@@ -16,10 +16,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from mcpconc.linearize.plan import plan
-from mcpconc.linearize.search import excludes
+from mcpconc.linearize.search import against, excludes
 from mcpconc.model.base import SNAPSHOT, Model, Op, Ordering, Partition, Reject
+from mcpconc.verdict import Verdict
 
-__all__ = ["Product", "components", "product", "products", "searchable"]
+__all__ = ["TOLD", "Product", "because", "components", "product", "products", "searchable"]
 
 NONE: frozenset[str] = frozenset()
 
@@ -72,11 +73,7 @@ class Product:
         Beside what the part's model says, this is asked of the search: where an operation that
         joins parts overlaps another one, can it come first in this part, can it come last?
         """
-        of_part: dict[int, list[tuple[int, Op]]] = {}
-        for i, op in enumerate(ops):
-            for part, piece in _pieces(op):
-                seen = replace(piece, call=op.call, invoked=op.invoked, returned=op.returned)
-                of_part.setdefault(part, []).append((i, seen))
+        of_part = _of_part(ops)
         left = ASKED_IN_ALL
         for part, members in of_part.items():
             alone = Partition("", "", self.parts[part], tuple(op for _, op in members))
@@ -100,6 +97,32 @@ class Product:
 def _pieces(op: Op) -> Sequence[tuple[int, Op]]:
     pieces: Any = op.input
     return tuple(pieces)
+
+
+def _of_part(ops: Sequence[Op]) -> dict[int, list[tuple[int, Op]]]:
+    """Part → its operations, each with its number in `ops`."""
+    of_part: dict[int, list[tuple[int, Op]]] = {}
+    for i, op in enumerate(ops):
+        for part, piece in _pieces(op):
+            seen = replace(piece, call=op.call, invoked=op.invoked, returned=op.returned)
+            of_part.setdefault(part, []).append((i, seen))
+    return of_part
+
+
+def because(model: Product, ops: Sequence[Op], first: int, then: int) -> tuple[Op, Reject] | None:
+    """What would be answered otherwise if number `then` came before number `first`, where `order`
+    says `TOLD` of them: an operation that gets stuck, and why."""
+    for part, members in _of_part(ops).items():
+        numbers = [i for i, _ in members]
+        if first not in numbers or then not in numbers:
+            continue
+        alone = Partition("", "", model.parts[part], tuple(op for _, op in members))
+        found = against(plan(alone), numbers.index(then), numbers.index(first), ASKED)
+        if found.verdict is Verdict.VIOLATION and found.stuck:
+            call, why = found.stuck[0]
+            stuck = next(op for op in alone.ops if op.call == call)
+            return stuck, replace(why, field=f"{model.kinds[part]}.{why.field}")
+    return None
 
 
 def _asked(

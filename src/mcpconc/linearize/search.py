@@ -53,7 +53,16 @@ from mcpconc.linearize.plan import Plan, plan
 from mcpconc.model.base import Partition, Reject
 from mcpconc.verdict import Verdict
 
-__all__ = ["BUDGET", "SLICE", "Linearization", "check", "check_all", "decide", "excludes"]
+__all__ = [
+    "BUDGET",
+    "SLICE",
+    "Linearization",
+    "against",
+    "check",
+    "check_all",
+    "decide",
+    "excludes",
+]
 
 BUDGET = 1_000_000
 """Steps per partition: about a second of CPU, apart from what the model's own `step` costs."""
@@ -147,6 +156,12 @@ def excludes(ready: Plan, first: int, then: int, budget: int) -> tuple[bool, int
     answered: prunings that leave out a never-answered one, or put its twin in its place, keep
     the order of the others.
     """
+    found = against(ready, first, then, budget)
+    return found.verdict is Verdict.VIOLATION, found.steps
+
+
+def against(ready: Plan, first: int, then: int, budget: int) -> Linearization:
+    """The search among orders that place number `first` before number `then`; see `excludes`."""
     then = ready.place[then]
     needs = {**ready.needs, then: (*ready.needs.get(then, ()), ready.place[first])}
     walk = _search(ready, needs, budget, budget, never)
@@ -155,7 +170,7 @@ def excludes(ready: Plan, first: int, then: int, budget: int) -> tuple[bool, int
             next(walk)
     except StopIteration as end:
         found: Linearization = end.value
-        return found.verdict is Verdict.VIOLATION, found.steps
+        return found
 
 
 def _decide(

@@ -116,7 +116,8 @@ class Partition:
     """One object and the operations that touch it, in order of invocation.
 
     `projected` names reads of many objects that are judged here only in so far as they speak
-    of this object: they can refute but not accept the whole read.
+    of this object: they can refute but not accept the whole read. `note` says what of the target's
+    promises was left unjudged here; such a partition may have no operations at all.
     """
 
     kind: str
@@ -124,3 +125,4 @@ class Partition:
     model: Model
     ops: tuple[Op, ...]
     projected: frozenset[str] = field(default_factory=frozenset)
+    note: str = ""

@@ -275,7 +275,11 @@ def _refused_finding(op: Operation, kind: str, written: Sequence[str]) -> Findin
         "refused-yet-written",
         kind,
         summary=f"{op.tool} was refused, yet its {kind} is stored",
-        reason=(f"{op.call} {op.tool} answered {op.outcome}; found in {', '.join(written)}.",),
+        reason=(
+            f"{op.call} ({op.tool}) was answered {op.outcome}, and what it sent is found in "
+            f"{', '.join(written)}.",
+            "A refused call changes nothing, whatever the order of the calls.",
+        ),
         calls=(op.call,),
         evidence={"call": op.call, "in": list(written)},
     )

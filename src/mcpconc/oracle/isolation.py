@@ -35,6 +35,10 @@ def isolation(run: Run) -> Result:
         sources = [
             op.call for op in run.history.operations if op.agent in view.owners and op.call in named
         ]
+        told = f"{view.call} of agent {view.agent}" if view.call else "The state left"
+        whose = f"It belongs to {owners} alone"
+        if sources:
+            whose += f" (see {', '.join(sources[:3])})"
         findings.append(
             finding(
                 NAME,
@@ -44,8 +48,8 @@ def isolation(run: Run) -> Result:
                 summary=f"{view.kind}.{view.field} of agent {view.agent} shows what is private to "
                 f"{owners}{note}",
                 reason=(
-                    f"{view.call or 'the state left'}: {view.field} is {view.found!r}, "
-                    f"which belongs to {owners}.",
+                    f"{told} has {view.field} {view.found} in {view.kind}.",
+                    f"{whose}: in no order of the calls is it anybody else's.",
                 ),
                 calls=[call for call in (view.call, *sources) if call],
                 evidence={"found": view.found, "owners": sorted(view.owners)},

@@ -16,9 +16,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from mcpconc.linearize.explain import Explanation, explain, show
+from mcpconc.linearize.explain import Explanation, explain
 from mcpconc.linearize.product import components, product, searchable
 from mcpconc.linearize.search import Linearization, check, check_all
+from mcpconc.linearize.words import refusal, show, valued
 from mcpconc.model.base import SNAPSHOT, Partition
 from mcpconc.oracle.base import Finding, Label, Result, Run
 from mcpconc.oracle.common import collect, finding
@@ -77,6 +78,7 @@ def linearizability(run: Run) -> Result:
             )
     if notes:
         notes += [f"{name} was judged per {kind}, not whole" for kind, name in apart]
+    notes += [partition.note for partition in partitions if partition.note]
     return replace(collect(NAME, findings, unknown), notes=tuple(dict.fromkeys(notes)))
 
 
@@ -115,7 +117,7 @@ def _violation(partition: Partition, found: Linearization) -> Finding:
         NAME,
         why.field,
         partition.kind,
-        summary=f"{partition.kind} {partition.key}: {_contradiction(partition, why)}",
+        summary=f"{_object(partition)}: {_contradiction(partition, why)}",
         reason=why.lines,
         calls=_calls(why),
         evidence=_evidence(partition, found),
@@ -130,8 +132,8 @@ def _across(joined: Partition, found: Linearization) -> Finding:
         "across-objects",
         kind,
         field,
-        summary=f"each object alone is consistent, together they are not: "
-        f"{_contradiction(joined, why)}",
+        summary=f"{_contradiction(joined, why)}; each object alone can be explained, all together "
+        "cannot",
         reason=why.lines,
         calls=_calls(why),
         evidence=_evidence(joined, found),
@@ -145,7 +147,7 @@ def _quirk(quirk: str, partition: Partition, found: Linearization) -> Finding:
         "quirk",
         partition.kind,
         quirk,
-        summary=f"{partition.kind} {partition.key}: nothing but the known defect {quirk} "
+        summary=f"{_object(partition)}: nothing but the known defect {quirk} "
         f"explains why {_contradiction(partition, why)}",
         reason=why.lines,
         calls=_calls(why),
@@ -155,10 +157,21 @@ def _quirk(quirk: str, partition: Partition, found: Linearization) -> Finding:
 
 
 def _contradiction(partition: Partition, why: Explanation) -> str:
+    seen, expected = show(why.seen), show(why.expected)
     if why.call == SNAPSHOT:
-        return f"{show(why.seen)} is left as {why.field}, not {show(why.expected)}"
+        return f"{why.field} is left as {seen}, not as {expected}"
     tool = next(op.name for op in partition.ops if op.call == why.call)
-    return f"{tool} got {why.field} {show(why.seen)}, not {show(why.expected)}"
+    if {seen, expected} == {"accepted", "refused"}:
+        why_not = f" ({refusal(why.field)})"
+        words = [seen + why_not, expected] if seen == "refused" else [seen, expected + why_not]
+        return f"{why.call} ({tool}) was {words[0]}, not {words[1]}"
+    return f"{why.call} ({tool}) got {valued(why.field, why.seen)}, not {expected}"
+
+
+def _object(partition: Partition) -> str:
+    """The object as people call it."""
+    key = f"'{partition.key}'" if " " in partition.key else partition.key.replace("~", " and ")
+    return f"{partition.model.name} {key}"
 
 
 def _calls(why: Explanation) -> Iterator[str]:
@@ -167,7 +180,7 @@ def _calls(why: Explanation) -> Iterator[str]:
 
 def _evidence(partition: Partition, found: Linearization) -> dict[str, Any]:
     return {
-        "object": f"{partition.kind} {partition.key}",
+        "object": partition.key if " + " in partition.kind else f"{partition.kind} {partition.key}",
         "order": list(found.order),
         "state": partition.model.describe(found.state),
         "stuck": [

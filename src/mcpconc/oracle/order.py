@@ -88,8 +88,10 @@ def _log(log: Log, operations: Mapping[str, Operation]) -> Iterator[Finding]:
                     log,
                     "tie",
                     log.shown_by,
-                    f"two {log.kind} carry the same {log.shown_by}, {entry[1]!r}",
+                    f"{other[0] or 'no call'} and {entry[0] or 'no call'} were given the same "
+                    f"{log.shown_by}, {entry[1]!r}",
                     (other, entry),
+                    f"In every order one of them comes second, and gets a new {log.shown_by}.",
                 )
 
 
@@ -114,7 +116,7 @@ def _against_time(
 
 
 def _wrong(
-    log: Log, property: str, field: str, sentence: str, pair: tuple[_Entry, _Entry]
+    log: Log, property: str, field: str, sentence: str, pair: tuple[_Entry, _Entry], *more: str
 ) -> Finding:
     return finding(
         NAME,
@@ -122,7 +124,7 @@ def _wrong(
         log.kind,
         field,
         summary=sentence,
-        reason=(f"{log.kind} {log.key}, in commit order: {_listed(log)}.",),
+        reason=(f"What they wrote, in the order of commits: {_listed(log)}.", *more),
         calls=[call for call, _ in pair if call],
         evidence={"key": log.key, "rows": [list(entry) for entry in log.rows[:20]]},
     )
@@ -151,7 +153,7 @@ def _continued(before: Operation, old: Seen, op: Operation, new: Seen) -> Iterat
     common = set(old.ids) & set(new.ids)
     if new.complete and gone:
         property = "shrinks"
-        what = f"{len(gone)} entries that {before.call} saw are gone for {op.call}"
+        what = f"{op.call} leaves out what {before.call} had shown before"
     elif [i for i in old.ids if i in common] != [i for i in new.ids if i in common]:
         property = "reorders"
         what = f"{op.call} sees entries in another order than {before.call} did"
@@ -170,11 +172,18 @@ def _continued(before: Operation, old: Seen, op: Operation, new: Seen) -> Iterat
         NAME,
         property,
         new.kind,
-        summary=f"the past of {new.kind} changes: {what}",
+        summary=f"the past of a list changes: {what}",
         reason=(
-            f"{before.call} {before.tool} saw {list(old.ids)}.",
-            f"Then {op.call} {op.tool} of {who} saw {list(new.ids)}.",
+            f"{before.call} ({before.tool}) was answered with {_ids(old.ids)}.",
+            f"After that, {op.call} ({op.tool}) was sent by {who} and answered with "
+            f"{_ids(new.ids)}.",
+            "What is listed stays listed, and new entries go behind it: no order of the calls "
+            "gives both answers.",
         ),
         calls=(before.call, op.call),
         evidence={"key": new.key, "old": list(old.ids), "new": list(new.ids)},
     )
+
+
+def _ids(ids: Sequence[str]) -> str:
+    return f"[{', '.join(ids)}]"

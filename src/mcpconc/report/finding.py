@@ -13,7 +13,7 @@ from mcpconc.report.lanes import lanes
 from mcpconc.report.names import Names, name_things
 from mcpconc.trace import Trace
 
-__all__ = ["brief", "finding_report", "headline", "titled"]
+__all__ = ["brief", "confirmation", "finding_report", "headline", "titled"]
 
 MEANING = {
     Label.RACE: "no one-at-a-time order of these calls shows it",
@@ -45,8 +45,17 @@ def headline(finding: Finding, trace: Trace) -> str:
             details.append("not minimal yet")
         if shrink.of:
             details.append(f"reproduced {shrink.failed}/{shrink.of}")
+    if trace.confirmed is not None:
+        details.append(confirmation(trace.confirmed))
     details.append(finding.label.value)
     return f"✗ {titled(finding)}   ({', '.join(details)})"
+
+
+def confirmation(tries: tuple[int, int]) -> str:
+    """What became of a finding that was met in a run whose calls were forked."""
+    seen, tried = tries
+    said = "confirmed" if seen else "not confirmed"
+    return f"{said} with ordinary starts" + (f" {seen}/{tried}" if tried else " yet")
 
 
 def finding_report(trace: Trace, path: Path | None = None, *, width: int = 100) -> str:
@@ -105,10 +114,13 @@ def _reason(finding: Finding, trace: Trace, names: Names, width: int) -> Iterato
 
 
 def _evidence(finding: Finding, names: Names, width: int) -> Iterator[str]:
-    if finding.evidence:
+    evidence = finding.evidence
+    if evidence.get("count") == 1 and len(evidence.get("instances", ())) == 1:
+        evidence = evidence["instances"][0]
+    if evidence:
         yield "  evidence"
-    key_width = max((len(key) for key in finding.evidence), default=0)
-    for key, value in finding.evidence.items():
+    key_width = max((len(key) for key in evidence), default=0)
+    for key, value in evidence.items():
         said = names.data(value)
         text = said if isinstance(said, str) else json.dumps(said, ensure_ascii=False)
         yield from _wrap(

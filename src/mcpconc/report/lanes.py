@@ -132,8 +132,10 @@ def _sequential(
             yield _hidden(hidden)
             hidden = 0
         who = f"agent {call.start.agent}: " if several else ""
-        line = f"{who}{call.sent(names)} → {call.answered(names)}"
-        yield MARGIN * 2 + clip(line, width - 2 * len(MARGIN))
+        room = width - 2 * len(MARGIN)
+        answer = f" → {call.answered(names)}"
+        line = clip(f"{who}{call.sent(names)}", max(room - len(answer), room // 2))
+        yield MARGIN * 2 + clip(line + answer, room)
     if hidden:
         yield _hidden(hidden)
 

@@ -11,7 +11,11 @@ from mcpconc.report.names import OPAQUE, Names
 
 __all__ = ["answered", "clip", "sent"]
 
-_TELLING = ("decision", "round", "phase", "status", "completion_percentage")
+_TELLING = (
+    *("decision", "round", "phase", "status"),
+    *("total_subtasks", "completed_subtasks", "completion_percentage", "goals_marked_stale"),
+)
+_OF_LISTED = ("status", "progress")
 _SURROUNDINGS = ("project_id", "user_id", "parent_session_id")
 _WHY = ("error", "message", "reason", "hint")
 
@@ -80,15 +84,18 @@ def _told(
 
 
 def _object(list_name: str, item: Any, names: Names) -> str:
-    """An object of a list by its own id, else by any, else whole."""
+    """An object of a list by its own id, else by any, with what tells how it is; else whole."""
     if not isinstance(item, Mapping):
         return clip(compact(names.data(item)), 16)
     own = (f"{list_name.removesuffix('s')}_id", "id")
     ids = sorted(
         (k not in own, v) for k, v in item.items() if isinstance(v, str) and OPAQUE.fullmatch(v)
     )
-    return str(names.data(ids[0][1])) if ids else _record(names.data(item))
+    if not ids:
+        return _record(names.data(item))
+    state = [str(item[key]) for key in _OF_LISTED if isinstance(item.get(key), str)]
+    return " ".join([str(names.data(ids[0][1])), *state])
 
 
 def _record(fields: Mapping[str, Any]) -> str:
-    return clip("{" + ", ".join(f"{k} {compact(v)}" for k, v in fields.items()) + "}", 40)
+    return clip("{" + ", ".join(f"{k} {compact(v)}" for k, v in fields.items()) + "}", 60)

@@ -59,7 +59,7 @@ class Dependencies(Quirky):
         return op.name == SNAPSHOT or isinstance(op.output, Refusal)
 
     def describe(self, state: State) -> str:
-        return ", ".join(f"{a[:8]} on {b[:8]}" for a, b in sorted(state)) or "none"
+        return ", ".join(f"{a} depends on {b}" for a, b in sorted(state)) or "none"
 
 
 def _rows(state: State, rows: tuple[Pair, ...]) -> Reject:

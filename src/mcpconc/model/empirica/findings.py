@@ -70,7 +70,7 @@ class Findings(Quirky):
         return op.name == SNAPSHOT or isinstance(op.output, Refusal)
 
     def describe(self, state: State) -> str:
-        return "no row" if state is None else f"row {state.id[:8]}"
+        return "no row" if state is None else f"row {state.id}"
 
 
 def _left(state: State, rows: tuple[Finding, ...]) -> Sequence[State] | Reject:

@@ -176,8 +176,14 @@ def _read(state: State, op: Op) -> Reject | None:
         if isinstance(op.output, Refusal) or not state.exists:
             return refused(op.output, "goal-not-found", not state.exists)
         counts = (len(state.tasks), sum(t.done for t in state.tasks))
-        return None if op.output == counts else Reject("total_subtasks", counts, op.output)
+        if op.output == counts:
+            return None
+        return Reject("total_subtasks", _counted(counts), _counted(op.output))
     return _listed(state, op)
+
+
+def _counted(counts: object) -> object:
+    return "{} ({} completed)".format(*counts) if isinstance(counts, tuple) else counts
 
 
 def _listed(state: State, op: Op) -> Reject | None:
@@ -187,7 +193,8 @@ def _listed(state: State, op: Op) -> Reject | None:
     if not listed or op.output == OK:
         if listed == (op.output != OK):
             return None
-        return Reject("goals", "listed" if listed else "not listed", op.output)
+        seen = "not listed" if op.output == OK else "listed"
+        return Reject("goals", "listed" if listed else "not listed", seen)
     assert isinstance(op.output, Shown)
     progress = f"{sum(t.done for t in state.tasks)}/{len(state.tasks)}"
     due = Shown(state.status, state.completed, progress, state.reason)

@@ -7,7 +7,7 @@ Both are rules over several goals, so each is a partition of its own beside the 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from mcpconc.history import Operation
@@ -29,7 +29,10 @@ from mcpconc.model.empirica.facts import Facts
 __all__ = ["Objectives", "OpenGoals", "partitions", "similar"]
 
 LOOKED_AT = 50
-"""So many open goals, the newest, are compared with a new one."""
+"""So many open goals, the newest, are compared with a new one. Which are the newest the target
+tells by its clock, so runs with more goals are not judged."""
+COMPARED = 500
+"""Of more objectives than these it is not asked whether any two are similar."""
 
 State = frozenset[tuple[str, str, bool]]
 
@@ -78,7 +81,7 @@ class Objectives(Quirky):
         return op.name == SNAPSHOT or isinstance(op.output, Refusal)
 
     def describe(self, state: State) -> str:
-        return ", ".join(f"{text!r} {'open' if o else 'done'}" for _, text, o in sorted(state))
+        return ", ".join(f"{text!r} is {'open' if o else 'done'}" for _, text, o in sorted(state))
 
 
 @dataclass(frozen=True)
@@ -122,6 +125,12 @@ def _objectives(known: Facts) -> Iterator[Partition]:
         if not _malformed(text, o):
             creates[text].append(o)
     if len(known.objective_of_goal) > LOOKED_AT:
+        if _matters(creates):
+            note = (
+                "goals_create: whether a similar goal was open was not judged, because the run has "
+                f"more than {LOOKED_AT} goals"
+            )
+            yield Partition("objective", "", Objectives(), (), note=note)
         return
     for group in _groups(sorted(creates)):
         ops = [_create(known, text, o) for text in group for o in creates[text]]
@@ -135,6 +144,13 @@ def _objectives(known: Facts) -> Iterator[Partition]:
         if known.snapshot is not None:
             made = frozenset(goals & {str(row["id"]) for row in known.rows("goals")})
         yield partition("objective", group[0], Objectives(), ops, made)
+
+
+def _matters(creates: Mapping[str, Sequence[Operation]]) -> bool:
+    """Whether two calls asked for similar goals, as far as that is cheap to tell."""
+    if len(creates) > COMPARED or any(len(calls) > 1 for calls in creates.values()):
+        return True
+    return any(len(group) > 1 for group in _groups(sorted(creates)))
 
 
 def _malformed(text: str, o: Operation) -> bool:

@@ -121,7 +121,7 @@ class Reflexes(Quirky):
     (trigger: there is none).
     """
 
-    name: str = "reflexes"
+    name: str = "assessments"
     known_quirks: frozenset[str] = frozenset(
         {
             "checkpoint-counts-as-round",
@@ -163,7 +163,8 @@ class Reflexes(Quirky):
                 return Reject("round", sorted(rounds)[0], seen)
             rounds = {seen}
         if entry.row is not None and entry.row[0] not in (-1, len(state)):
-            return Reject(ORDER, f"row {len(state) + 1}", f"row {entry.row[0] + 1}")
+            place = f"row {len(state) + 1} of the session"
+            return Reject(ORDER, place, f"row {entry.row[0] + 1}")
         vectors = entry.vectors if not entry.phase else (state[-1].vectors if state else ())
         return [
             (*state, Reflex(phase, n, entry.token, vectors, assessed=not entry.phase))

@@ -114,7 +114,8 @@ def _listed(state: State, op: Op) -> Reject | None:
         for name in ("id", "resolved", "resolved_by"):
             if getattr(due, name) != getattr(op.output, name):
                 return Reject(f"unknowns.{name}", getattr(due, name), getattr(op.output, name))
-    return Reject("unknowns", due, op.output)
+    listed = ("not listed" if told == OK else "listed" for told in (due, op.output))
+    return Reject("unknowns", *listed)
 
 
 def _left(state: State, rows: tuple[Unknown, ...]) -> Sequence[State] | Reject:

@@ -33,23 +33,31 @@ def start(environ=os.environ) -> None:
 
 def _hook(mode: str, environ) -> None:
     import mcpconc_probe_connect as connect
-    import mcpconc_probe_files as files
-    import mcpconc_probe_labels as labels
 
-    labels.configure(environ.get("MCPCONC_WORLD", ""), environ.get("TMPDIR", ""))
     if not _hooked:
         atexit.register(_end)  # the first to be entered is called last
         os.register_at_fork(after_in_child=wire.forked)
         connect.install()
-    if mode not in _hooked:
-        files.install(mode)
+    if mode == "control":
+        import mcpconc_probe_files as files
+        import mcpconc_probe_labels as labels
+        import mcpconc_probe_sql  # noqa: F401
+
+        labels.configure(environ.get("MCPCONC_WORLD", ""), environ.get("TMPDIR", ""))
+        if mode not in _hooked:
+            files.install()
+    elif mode not in _hooked:
+        import mcpconc_probe_observe as observe
+
+        observe.install()
     _hooked.add(mode)
 
 
 def _end() -> None:
     # What follows is the end of the interpreter, where modules lose their content.
-    from mcpconc_probe_counts import flush
+    if wire.counting():
+        from mcpconc_probe_observe import flush
 
-    flush()
+        flush()
     wire.state.mode = ""
     wire.state.controlled = False

@@ -14,13 +14,10 @@ import io
 import os
 import re
 import sys
-from time import perf_counter_ns
 
 import mcpconc_probe_labels as labels
 import mcpconc_probe_wire as wire
-from mcpconc_probe_counts import counts, tick
 from mcpconc_probe_git import understand
-from mcpconc_probe_hook import when_imported
 
 __all__ = ["install"]
 
@@ -36,25 +33,18 @@ _NO_STATE = re.compile(
 _CHANGES = os.O_CREAT | os.O_TRUNC
 _stat = os.stat
 _locks: dict = {}
-_installed: list = []
 
 
-def install(mode: str) -> None:
-    """Hook what `mode` needs; hooks of the other one stay, and do nothing."""
-    if mode == "observe":
-        when_imported("subprocess", _time_children)
-    else:
-        wire.holders.append(_held)
-        wire.at_fork.append(_locks.clear)
-        _replace()
-    if not _installed:
-        _installed.append(True)
-        sys.addaudithook(_audit)
+def install() -> None:
+    wire.holders.append(_held)
+    wire.at_fork.append(_locks.clear)
+    _replace()
+    sys.addaudithook(_audit)
 
 
 def _audit(event: str, args: tuple) -> None:
     meant = _EVENTS.get(event)
-    if meant is None or not wire.state.mode or wire.here.busy:
+    if meant is None or not wire.state.controlled or wire.here.busy:
         return
     try:
         meant(*args)
@@ -94,11 +84,6 @@ def _missing(path) -> bool:
 
 def _opens(path, mode, flags) -> None:
     changes = flags & (_CHANGES | os.O_ACCMODE)
-    if wire.counting():
-        if changes:
-            counts["files_written"] += 1
-            tick()
-        return
     wire.here.after = None
     name = _state(path)
     if not name:
@@ -124,7 +109,7 @@ def _opened() -> None:
 
 def _renames(source, target, *_) -> None:
     names = [name for name in (_state(source), _state(target)) if name]
-    if names and wire.state.controlled:
+    if names:
         listed = [_state(source)] if _state(source) else []
         if _state(target) and _missing(target):
             listed.append(_state(target))
@@ -133,22 +118,20 @@ def _renames(source, target, *_) -> None:
 
 def _removes(path, *_) -> None:
     name = _state(path)
-    if name and wire.state.controlled:
+    if name:
         _writes("unlink", "unlink", name, listed=(name,))
 
 
 def _makes_directory(path, *_) -> None:
-    if wire.state.controlled:
-        name = _state(path)
-        if name and _missing(path):
-            _writes("open", "make directory", name, listed=(name,))
+    name = _state(path)
+    if name and _missing(path):
+        _writes("open", "make directory", name, listed=(name,))
 
 
 def _lists(path) -> None:
-    if wire.state.controlled:
-        name = _state("." if path is None else path)
-        if name:
-            _reads("exists", "list", f"{name}/")
+    name = _state("." if path is None else path)
+    if name:
+        _reads("exists", "list", f"{name}/")
 
 
 def _popen(executable, argv, *_) -> None:
@@ -165,10 +148,7 @@ def _posix_spawn(path, argv, env) -> None:
 
 def _spawns(words: list) -> None:
     command = understand(words)
-    if wire.counting():
-        counts["processes" if command is None else "git"] += 1
-        tick()
-    elif command is not None and (command.reads or command.writes):
+    if command is not None and (command.reads or command.writes):
         wire.at("git", command.label, reads=command.reads, writes=command.writes)
 
 
@@ -269,25 +249,3 @@ def _path(fd) -> str:
         return os.readlink(f"/proc/self/fd/{number}")
     except (OSError, AttributeError, ValueError):
         return ""
-
-
-def _time_children(subprocess) -> None:
-    """Count how long children are waited for, from their start."""
-    plain_init, plain_wait = subprocess.Popen.__init__, subprocess.Popen.wait
-
-    @functools.wraps(plain_init)
-    def __init__(self, args, *rest, **kwargs):
-        self._mcpconc = perf_counter_ns(), args
-        plain_init(self, args, *rest, **kwargs)
-
-    @functools.wraps(plain_wait)
-    def wait(self, *args, **kwargs):
-        code = plain_wait(self, *args, **kwargs)
-        began, argv = self.__dict__.pop("_mcpconc", (0, ()))
-        if began and wire.counting():
-            words = ["sh", "-c", argv] if isinstance(argv, str) else argv
-            git = isinstance(words, (list, tuple)) and understand(words) is not None
-            counts["git_ns" if git else "process_ns"] += perf_counter_ns() - began
-        return code
-
-    subprocess.Popen.__init__, subprocess.Popen.wait = __init__, wait

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import sys
 
-__all__ = ["when_imported"]
+__all__ = ["imitate", "when_imported"]
 
 
 def when_imported(name: str, change) -> None:
@@ -14,6 +14,16 @@ def when_imported(name: str, change) -> None:
         change(sys.modules[name])
     else:
         sys.meta_path.insert(0, _Finder(name, change))
+
+
+def imitate(ours, plain) -> None:
+    """What `functools.wraps` does, for which `functools` would have to be loaded."""
+    for name in ("__doc__", "__module__", "__name__", "__qualname__", "__text_signature__"):
+        try:
+            setattr(ours, name, getattr(plain, name))
+        except (AttributeError, TypeError):
+            pass
+    ours.__wrapped__ = plain
 
 
 class _Finder:

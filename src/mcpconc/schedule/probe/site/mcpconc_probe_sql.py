@@ -11,18 +11,12 @@ import os
 import weakref
 
 import mcpconc_probe_wire as wire
+from mcpconc_probe_connect import makers, with_cursors
 from mcpconc_probe_statement import parse
 
-__all__ = ["Watched", "run", "watch"]
+__all__: list = []
 
 _watched: weakref.WeakValueDictionary = weakref.WeakValueDictionary()
-
-
-def watch(connection, path) -> Watched:
-    """What will be known of `connection`, which is still to be opened."""
-    watched = Watched(connection, path)
-    _watched[id(watched)] = watched
-    return watched
 
 
 def _forget() -> None:
@@ -172,7 +166,49 @@ def _file(path) -> str:
     return "" if ":memory:" in text else os.path.basename(text)
 
 
-def run(watched, sql, method, args, many=False, script=False):
+def _connection(base: type, module) -> type:
+    class Connection(with_cursors(base, module)):
+        _mcpconc = None
+
+        def __init__(self, database, *args, **kwargs):
+            self._mcpconc = watched = Watched(self, database)
+            _watched[id(watched)] = watched
+            super().__init__(database, *args, **kwargs)
+            super().set_trace_callback(watched.traced)
+
+        def set_trace_callback(self, callback):
+            if self._mcpconc is None:
+                super().set_trace_callback(callback)
+            else:
+                self._mcpconc.theirs = callback
+
+    return Connection
+
+
+def _cursor(base: type, module) -> type:
+    class Cursor(base):
+        __slots__ = ()
+
+        def execute(self, sql, *args):
+            return _stop(self, sql, super().execute, args)
+
+        def executemany(self, sql, rows, *rest):
+            return _stop(self, sql, super().executemany, (rows, *rest), many=True)
+
+        def executescript(self, sql):
+            return _stop(self, sql, super().executescript, (), script=True)
+
+    return Cursor
+
+
+def _stop(cursor, sql, method, args, many=False, script=False):
+    watched = getattr(getattr(cursor, "connection", None), "_mcpconc", None)
+    if watched is None or not isinstance(sql, str) or not wire.state.controlled:
+        return method(sql, *args)
+    return _run(watched, sql, method, args, many, script)
+
+
+def _run(watched, sql, method, args, many, script):
     """Call `method`, a cursor's, which will execute `sql`."""
     statement = parse(sql) if not script else None
     before = wire.here.current
@@ -213,3 +249,4 @@ def _attach(watched, statement, args) -> None:
 
 wire.holders.append(_held)
 wire.at_fork.append(_forget)
+makers[True] = _connection, _cursor

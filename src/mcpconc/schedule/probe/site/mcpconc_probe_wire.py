@@ -5,13 +5,10 @@ Nothing here holds a lock while it waits, and nothing that is done in here is re
 
 from __future__ import annotations
 
-import _socket
+import _signal
 import _thread
-import fcntl
 import os
-import signal
 import sys
-import weakref
 
 __all__ = [
     "announce",
@@ -52,13 +49,18 @@ class Local(_thread._local):
     spawned = None
 
 
+_open: dict = {}
+
+
 class Link:
-    __slots__ = ("__weakref__", "sock")
+    __slots__ = ("sock",)
 
     def __init__(self, sock) -> None:
         self.sock = sock
+        _open[id(self)] = sock
 
-    def __del__(self) -> None:
+    def __del__(self, known=_open) -> None:  # modules may be empty by then
+        known.pop(id(self), None)
         self.sock.close()
 
 
@@ -67,7 +69,6 @@ here = Local()
 holders: list = []
 """Functions that give what this process holds right now."""
 at_fork: list = []
-_links: weakref.WeakValueDictionary = weakref.WeakValueDictionary()
 
 
 def configure(mode: str, address: str, agent: int) -> None:
@@ -79,11 +80,9 @@ def configure(mode: str, address: str, agent: int) -> None:
 
 def forked() -> None:
     """This process is a copy: what it inherited belongs to its parent."""
-    for ref in _links.valuerefs():
-        link = ref()
-        if link is not None:
-            link.sock.close()
-    _links.clear()
+    for sock in list(_open.values()):
+        sock.close()
+    _open.clear()
     here.link = None
     here.busy = False
     state.announced = False
@@ -137,7 +136,7 @@ def from_a_handler(error: BaseException) -> bool:
     while last is not None and last.tb_next is not None:
         last = last.tb_next
     module = last.tb_frame.f_globals.get("__name__", "") if last is not None else ""
-    return not module.startswith(("mcpconc_probe", "json"))
+    return not module.startswith("mcpconc_probe")
 
 
 def tell(message: dict) -> None:
@@ -162,11 +161,11 @@ def _ask(point: dict) -> None:
             raise EOFError
         answer += more
     if answer == b"k\n":
-        os.kill(os.getpid(), signal.SIGKILL)
+        os.kill(os.getpid(), _signal.SIGKILL)
 
 
 def _send(message: dict) -> None:
-    import json
+    import _socket
 
     link = here.link
     lines = []
@@ -174,11 +173,25 @@ def _send(message: dict) -> None:
         link = here.link = _connect()
         lines.append({"hello": _hello()})
     lines.append(message)
-    data = "".join(json.dumps(line, separators=(",", ":")) + "\n" for line in lines)
+    data = "".join(_json_of(line) + "\n" for line in lines)
     link.sock.sendall(data.encode(), _socket.MSG_NOSIGNAL)
 
 
+def _json_of(value) -> str:
+    """As `json.dumps`, which would have to be loaded, and `re` with it."""
+    from _json import encode_basestring_ascii as text
+
+    if isinstance(value, dict):
+        return "{" + ",".join(f"{text(k)}:{_json_of(v)}" for k, v in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ",".join(map(_json_of, value)) + "]"
+    return text(value) if isinstance(value, str) else str(int(value))
+
+
 def _connect() -> Link:
+    import _socket
+    import fcntl
+
     first = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
     try:
         first.settimeout(None)  # a program may have set another default
@@ -192,7 +205,6 @@ def _connect() -> Link:
     finally:
         first.close()
     link.sock.settimeout(None)
-    _links[id(link)] = link
     return link
 
 
@@ -228,9 +240,12 @@ def process_name() -> str:
     ]
     if words[0] in ("-c", ""):
         words = ["python"]
+    name = " ".join(words[:2])
+    if name.replace(" ", "").replace("-", "").isalpha():  # nothing in it that could differ
+        return name
     from mcpconc_probe_labels import normal
 
-    return normal(" ".join(words[:2]))
+    return normal(name)
 
 
 def _thread_name() -> str:

@@ -37,12 +37,12 @@ from mcpconc.rig import Execution, Rig, in_flight, outcomes, rig
 from mcpconc.schedule import NAMES
 from mcpconc.strategies import CascadeMachine, Knobs, ProgramMachine, generate
 from mcpconc.target import resolve
-from mcpconc.target.base import Identity, Target
+from mcpconc.target.base import Identity, Progress, Target
 from mcpconc.target.warm import Start
 from mcpconc.variety import Feature, focused
 from mcpconc.verdict import Verdict
 
-__all__ = ["FuzzConfig", "fuzz"]
+__all__ = ["FuzzConfig", "fuzz", "programs"]
 
 BATCH = 20
 """Programs of one Hypothesis run. Each run draws its own swarm, so many short runs vary more
@@ -50,6 +50,12 @@ than one long one."""
 
 SHRINK_SHARE = 0.4
 """Of the time spent so far, at most this much on minimising."""
+
+CONFIRM_SHARE = 0.2
+"""Of the time so far, this much on top to see with ordinary starts what was found with forks."""
+
+CONFIRM_LEAST = 30.0
+"""Seconds that there are for that at least."""
 
 LATE = 0.4
 """Of the whole time; from here on also what was seen only once is minimised."""
@@ -160,7 +166,8 @@ async def fuzz(config: FuzzConfig, emit: Emit) -> CampaignFinished:
 
     target = resolve(config.target)
     tally = Tally()
-    keeper = Keeper(config.out / "traces", config.seed, emit, config.clock)
+    forked = config.start is not Start.ORDINARY
+    keeper = Keeper(config.out / "traces", config.seed, emit, config.clock, forked)
     stop = "interrupted"
     started = config.clock()
     async with interrupts(progress) as signals:
@@ -197,6 +204,12 @@ async def fuzz(config: FuzzConfig, emit: Emit) -> CampaignFinished:
             with anyio.CancelScope() as scope:
                 signals.scopes.append(scope)
                 stop = await _loop(config, rigs, tally, keeper, emit, started)
+                if forked and keeper.kept():
+                    try:
+                        await _confirm(config, target, keeper, started, progress)
+                    except TargetError as error:
+                        tally.infra += 1
+                        emit(InfraTrouble(str(error)))
     done = CampaignFinished(
         exit=_exit(bool(signals), tally, keeper),
         stop=stop,
@@ -240,7 +253,7 @@ async def _loop(
 
     :raises TargetError: if the target does not even let the first run be made.
     """
-    programs = _programs(config)
+    drawn = programs(config)
     turns = cycle(rigs)
     troubles = 0
     for n in count():
@@ -252,7 +265,7 @@ async def _loop(
                 while config.shrink and keeper.pending and config.max_time is None:
                     await keeper.minimise_next(None)
                 return f"{tally.runs} run{'s' * (tally.runs > 1)} done"
-            program = await anyio.to_thread.run_sync(next, programs, None)
+            program = await anyio.to_thread.run_sync(next, drawn, None)
             if program is None:
                 return "the strategy has no more programs"
             on = next(turns)
@@ -287,19 +300,41 @@ async def _minimise(config: FuzzConfig, keeper: Keeper, started: float) -> None:
         )
 
 
+async def _confirm(
+    config: FuzzConfig, target: Target, keeper: Keeper, started: float, progress: Progress
+) -> None:
+    """See what was found with forked calls once more with ordinary starts, for which there is a
+    share of the time that the campaign took on top of it, and half a minute at least."""
+    end = config.clock() + max(CONFIRM_LEAST, CONFIRM_SHARE * (config.clock() - started))
+    made: dict[Identity, Rig] = {}
+    async with AsyncExitStack() as stack:
+
+        async def ordinary(identity: Identity) -> Rig:
+            if identity not in made:
+                on = rig(target, identity, config.agents, config.out / "work", progress)
+                made[identity] = await stack.enter_async_context(on)
+                if config.itself is not None:
+                    its_own_model(made[identity], config.itself)
+            return made[identity]
+
+        await keeper.confirm(ordinary, lambda: config.clock() >= end)
+
+
 def _exit(interrupted: bool, tally: Tally, keeper: Keeper) -> Exit:
     if interrupted:
         return Exit.INTERRUPTED
-    if keeper.kept():
+    kept = keeper.kept()
+    if any(entry.counts for entry in kept):
         return Exit.VIOLATION
     if tally.broken:
         return Exit.TARGET
-    if not tally.runs or tally.unknown:
+    if not tally.runs or tally.unknown or kept:
         return Exit.INCONCLUSIVE
     return Exit.PASSED
 
 
-def _programs(config: FuzzConfig) -> Iterator[Program]:
+def programs(config: FuzzConfig) -> Iterator[Program]:
+    """What a campaign runs, for as long as it runs: the same programs for the same seed."""
     calls = config.calls if config.itself is None else LARGE
     knobs = Knobs(config.agents, calls, config.share, config.inflight)
     seen: Counter[Feature] = Counter()

@@ -267,7 +267,7 @@ def kill(root: str) -> None:
 def test_the_same_seed_writes_the_same_programs(tmp_path: Path) -> None:
     def digests(seed: int) -> list[str]:
         config = FuzzConfig(out=tmp_path, agents=2, calls=4, seed=seed, machine=ledger.AddMachine)
-        more_than_a_batch = islice(campaign._programs(config), campaign.BATCH + 2)
+        more_than_a_batch = islice(campaign.programs(config), campaign.BATCH + 2)
         return [program.digest() for program in more_than_a_batch]
 
     assert digests(1) == digests(1)

@@ -194,8 +194,11 @@ def _in_answer(
     call: str, expected: Sequence[Record], seen: Sequence[Record], volatile: Volatile
 ) -> Difference:
     one, other = expected[-1], seen[-1]
-    for path, a, b in _differing(one.term, other.term, one.kind, volatile):
-        return Difference(call, other.kind, path.removeprefix(f"{other.kind}."), plain(a), plain(b))
+    found = list(_differing(one.term, other.term, one.kind, volatile))
+    # Whether it was done or refused says more than in which words.
+    for path, a, b in sorted(found, key=lambda item: not item[0].endswith(".outcome")):
+        field = path.removeprefix(f"{other.kind}.").removeprefix("data.")
+        return Difference(call, other.kind, field, plain(a), plain(b))
     # Nothing but ids differs: the first one that stands for another than before.
     names: dict[str, str] = {}
     known: set[str] = set()
@@ -203,7 +206,7 @@ def _in_answer(
         ids = zip(_id_leaves(mine, volatile), _id_leaves(yours, volatile), strict=False)
         for (path, a), (_, b) in ids:
             if names.setdefault(a, b) != b or (a not in known and b in known and names[a] != b):
-                field = path.removeprefix(f"{yours.kind}.")
+                field = path.removeprefix(f"{yours.kind}.").removeprefix("data.")
                 return Difference(call, yours.kind, field, "the id of one object", "another's")
             known.add(a)
     return Difference(call, other.kind, "ids", "an id for each object", "the same id for two")

@@ -93,7 +93,8 @@ def volatile_of(history: History) -> Volatile:
 
 
 def _finding(run: Run, compared: Comparison) -> Finding:
-    operations = [op for op in run.history.operations if op.phase is Phase.LANE]
+    lane = [op for op in run.history.operations if op.phase is Phase.LANE]
+    operations = sorted(lane, key=lambda op: (op.agent, op.invoked))
     named = _names(operations)
     refuted = compared.refuted()
     # The longest explanation says what is violated; of several, the likeliest order's.
@@ -137,10 +138,11 @@ def _finding(run: Run, compared: Comparison) -> Finding:
 def _told(refuted: Refuted, named: Callable[[str], str]) -> str:
     """What an order would have given against what was seen."""
     why = refuted.difference
-    what = why.field or "an answer"
-    if refuted.prefix[-1] == LEFT and not why.call:
-        return f"leaves {_what(why.kind)}: {what} {show(why.expected)}; found {show(why.seen)}"
-    return f"makes {named(why.call)} get {what} {show(why.expected)}, but it got {show(why.seen)}"
+    what = f"{why.field} " if why.field else ""
+    expected, seen = show(why.expected), show(why.seen)
+    if not why.call:
+        return f"leaves {_what(why.kind)}: {what}{expected}; found {seen}"
+    return f"makes {named(why.call)} answer {what}{expected}; it answered {seen}"
 
 
 def _what(kind: str) -> str:

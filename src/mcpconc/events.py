@@ -133,13 +133,20 @@ class ReplayTried:
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """A finding and where its trace is (None where none could be written)."""
+    """A finding and where its trace is (None where none could be written). Where calls were
+    forked, `confirmed` says in how many of how many runs with ordinary starts it came back."""
 
     finding: Finding
     path: Path | None
     times: int = 1
     from_calls: int = 0
     to_calls: int = 0
+    confirmed: tuple[int, int] | None = None
+
+    @property
+    def counts(self) -> bool:
+        """Whether a user's server would show it, as far as we know."""
+        return self.confirmed is None or self.confirmed[0] > 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,14 +6,15 @@ unfinished, and replaced when something smaller is known.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from mcpconc.events import Emit, FindingFound, Kept, ShrinkProgress, TraceSaved
-from mcpconc.minimise import Minimised, involved_tools, minimise
+from mcpconc.minimise import Minimised, among, involved_tools, minimise
 from mcpconc.oracle.base import Finding, Fingerprint, Label
 from mcpconc.rig import Execution, Rig
+from mcpconc.target.base import Identity
 from mcpconc.trace import Shrink, Trace, discard, slug
 
 __all__ = ["Keeper", "as_trace"]
@@ -28,6 +29,9 @@ class _Entry:
     finding: Finding
     tools: frozenset[str]
     times: int = 1
+    how: Shrink = field(default_factory=lambda: Shrink(finished=False))
+    basis: str = ""
+    confirmed: tuple[int, int] | None = None
     path: Path | None = None
     from_calls: int = 0
     to_calls: int = 0
@@ -35,12 +39,14 @@ class _Entry:
 
 @dataclass(slots=True)
 class Keeper:
-    """All findings of a campaign. `spent` is the time in seconds that minimising took."""
+    """All findings of a campaign. `spent` is the time in seconds that minimising took. Where
+    calls were `forked`, findings do not count until `confirm` has seen them."""
 
     directory: Path
     seed: int
     emit: Emit
     clock: Callable[[], float]
+    forked: bool = False
     spent: float = 0.0
     _entries: list[_Entry] = field(default_factory=list)
     _pending: list[_Entry] = field(default_factory=list)
@@ -57,7 +63,7 @@ class Keeper:
             if known is not None:
                 known.times += 1
                 continue
-            entry = _Entry(on, execution, finding, tools)
+            entry = _Entry(on, execution, finding, tools, confirmed=self._doubt)
             entry.from_calls = entry.to_calls = execution.run.program.concurrent()
             self._entries.append(entry)
             self.emit(FindingFound(finding, execution.run.program))
@@ -140,7 +146,7 @@ class Keeper:
             self._pending.remove(waiting[0])
             self._replace(waiting[0], other)
         elif self._known(other.finding.fingerprint, tools) is None:
-            entry = _Entry(on, other.execution, other.finding, tools)
+            entry = _Entry(on, other.execution, other.finding, tools, confirmed=self._doubt)
             entry.from_calls = other.shrink.from_calls
             self._entries.append(entry)
             self._replace(entry, other)
@@ -180,15 +186,50 @@ class Keeper:
     def _save(
         self, entry: _Entry, finding: Finding, execution: Execution, how: Shrink, basis: str
     ) -> None:
+        entry.how, entry.basis = how, basis
         trace = as_trace(entry.rig, execution, finding, self.seed, how, basis)
+        trace = replace(trace, confirmed=entry.confirmed)
         entry.path = trace.save(self.directory / slug(finding))
         self.emit(TraceSaved(entry.path, finding))
 
+    @property
+    def _doubt(self) -> tuple[int, int] | None:
+        return (0, 0) if self.forked else None
+
+    async def confirm(
+        self, ordinary: Callable[[Identity], Awaitable[Rig]], expired: Callable[[], bool]
+    ) -> None:
+        """Run what was found with forked calls again with ordinary starts, races first, each at
+        most `CONFIRMING` times: forks change how long calls take, and with it what can meet. The
+        trace is then of the run that showed it ordinarily. Nothing is begun after `expired`."""
+        for entry in self._ranked():
+            if expired():
+                return
+            program, head = entry.execution.run.program, entry.finding.fingerprint.head()
+            on = await ordinary(entry.rig.identity)
+            schedulers = among(entry.execution.scheduler, CONFIRMING)
+            for tried, scheduler in enumerate(schedulers, 1):
+                result = await on.run(program, scheduler, entry.execution.seed + tried - 1)
+                seen = [f for f in result.judgement.findings if f.fingerprint.head() == head]
+                entry.confirmed = (min(1, len(seen)), tried)
+                if seen:
+                    found = seen[0].with_tools(entry.finding.fingerprint.tools)
+                    entry.execution = result
+                    entry.finding = replace(found, label=entry.finding.label)
+                if seen or expired():
+                    break
+            self._save(entry, entry.finding, entry.execution, entry.how, entry.basis)
+
+    def _ranked(self) -> list[_Entry]:
+        rank = {Label.RACE: 0, Label.CROSS_AGENT: 1, Label.UNLABELLED: 2, Label.SEQUENTIAL: 3}
+        return sorted(self._entries, key=lambda e: rank[e.finding.label])
+
     def kept(self) -> tuple[Kept, ...]:
         """All distinct findings, races first."""
-        rank = {Label.RACE: 0, Label.CROSS_AGENT: 1, Label.UNLABELLED: 2, Label.SEQUENTIAL: 3}
-        entries = sorted(self._entries, key=lambda e: rank[e.finding.label])
-        return tuple(Kept(e.finding, e.path, e.times, e.from_calls, e.to_calls) for e in entries)
+        return tuple(
+            Kept(e.finding, e.path, e.times, e.from_calls, e.to_calls, e.confirmed)
+            for e in self._ranked()
+        )
 
 
 PROMISE = ("linearizability", "effects", "isolation", "footprint", "order", "protocol")
@@ -197,6 +238,9 @@ so for one agent alone, too, and come last."""
 
 LEAST = 60.0
 """Seconds that are worth beginning with."""
+
+CONFIRMING = 10
+"""Runs with ordinary starts after which a finding counts as not confirmed."""
 
 SHRINKING = 0.6
 """Of the time of one finding; the rest is for its label and for how often it comes back."""

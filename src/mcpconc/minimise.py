@@ -14,7 +14,7 @@ from mcpconc.rig import Execution, Rig
 from mcpconc.shrink import Attempt, shrink
 from mcpconc.trace import Shrink
 
-__all__ = ["Head", "Minimised", "involved_tools", "minimise"]
+__all__ = ["Head", "Minimised", "among", "involved_tools", "minimise"]
 
 Head = tuple[str, str, str, str]
 
@@ -84,7 +84,7 @@ async def minimise(
     async def attempt(candidate: Program) -> Attempt:
         made = 0
         easy = bool(accepted) and set(accepted) == {1}
-        for scheduler in _schedulers(execution.scheduler, EASY_TRIES if easy else TRIES):
+        for scheduler in among(execution.scheduler, EASY_TRIES if easy else TRIES):
             result = runs.add(candidate, await on.run(candidate, scheduler, next(seeds)))
             made += 1
             if head in result.heads():
@@ -207,7 +207,7 @@ def _alone(execution: Execution, finding: Finding) -> Program:
     return sequence(program, sorted(calls, key=lambda c: sent.get(c.id, 0)), one_agent=True)
 
 
-def _schedulers(first: str, tries: int) -> Iterator[str]:
+def among(first: str, tries: int) -> Iterator[str]:
     """The scheduler that found it, then the others in turn."""
     rest = [name for name in ROTATION if name != first]
     for n in range(tries):

@@ -80,6 +80,8 @@ class Trace:
     the target's time-out settings, `schedule` the recorded decisions of the scheduler,
     `label_basis` how the label was decided (``all 6 orders``), `stderr` file name → text.
     `model` is empty where the target's own specification judged, ``self`` where the target did.
+    `confirmed` says in how many of how many runs with ordinary starts the finding came back that
+    was met in one whose calls were forked; None where nothing was forked.
     `complete` is False where the run did not come to its end; `path` is where it was read.
     """
 
@@ -102,6 +104,7 @@ class Trace:
     faults: tuple[Mapping[str, Any], ...] = ()
     seed: int = 0
     model: str = ""
+    confirmed: tuple[int, int] | None = None
     quiescent: bool = True
     shrink: Shrink | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
@@ -136,6 +139,7 @@ class Trace:
             },
             "seed": self.seed,
             "model": self.model,
+            "confirmed": self.confirmed and list(self.confirmed),
             "faults": [dict(fault) for fault in self.faults],
             "program": self.program.to_json(),
             "events": len(self.history.events),
@@ -361,10 +365,18 @@ def _meta(data: Mapping[str, Any], complete: bool) -> dict[str, Any]:
         "faults": tuple(data["faults"]),
         "seed": data["seed"],
         "model": data.get("model", ""),
+        "confirmed": _pair(data.get("confirmed")),
         "quiescent": complete and data["quiescent"],
         "shrink": Shrink(**shrink) if shrink else None,
         "environment": data["environment"],
     }
+
+
+def _pair(value: Sequence[int] | None) -> tuple[int, int] | None:
+    if value is None:
+        return None
+    first, second = value
+    return int(first), int(second)
 
 
 def _after(before: Snapshot | None, changes: Mapping[str, Any]) -> Snapshot:

@@ -48,6 +48,7 @@ def campaign_document(done: CampaignFinished) -> dict[str, Any]:
                 "times": kept.times,
                 "from_calls": kept.from_calls,
                 "to_calls": kept.to_calls,
+                "counts": kept.counts,
             }
             for kept in done.kept
         ],

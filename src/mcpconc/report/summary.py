@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from mcpconc.errors import Exit
 from mcpconc.events import CampaignFinished, Kept
 from mcpconc.oracle.base import Label
-from mcpconc.report.finding import MEANING, titled
+from mcpconc.report.finding import MEANING, confirmation, titled
 
 __all__ = ["VERDICTS", "duration", "summary", "wrap"]
 
@@ -75,7 +75,10 @@ def _finding(entry: Kept) -> Iterator[str]:
     facts = [f"seen {entry.times}×"]
     if 0 < entry.to_calls < entry.from_calls:
         facts.append(f"{entry.from_calls} → {entry.to_calls} calls")
-    yield f"    ✗ {titled(entry.finding)}   ({', '.join(facts)})"
+    if entry.confirmed is not None:
+        facts.append(confirmation(entry.confirmed))
+    mark = "✗" if entry.counts else "?"
+    yield f"    {mark} {titled(entry.finding)}   ({', '.join(facts)})"
     yield f"      {entry.path or 'no trace could be written'}"
 
 

@@ -285,7 +285,7 @@ def _fuzz(to: argparse.ArgumentParser) -> None:
         type=_names,
         metavar="PATH[,PATH]",
         help="with --model self: fields that differ in every run, beside what is learned "
-        "(goals_list.data.goals[].created_at, main.notes.added.changed)",
+        "(goals_list.goals[].created_at, main.notes.added.changed)",
     )
     to.add_argument(
         "--steady",

@@ -47,7 +47,7 @@ def comparison(operations, after, volatile=NOTHING):
 def counter(order):
     """`add` answers what the counter was before."""
     answers = {
-        call: Record("add", call, {"outcome": "success", "data": {"was": n}})
+        call: Record("add", call, {"(outcome)": "success", "was": n})
         for n, call in enumerate(order)
     }
     return Observation(answers, (Record("db.t", "", {"added": {"v": len(order)}}),))
@@ -107,7 +107,7 @@ def test_real_time_counts():
 def test_an_order_that_only_explains_without_rests_explains():
     compared = both(0, 0, 2)
     lazy = counter(("0.0", "1.0"))
-    lazy.answers["1.0"].term["data"]["was"] = 0
+    lazy.answers["1.0"].term["was"] = 0
     while (todo := compared.todo()) is not None:
         compared.add(Alone(*todo, counter(todo[0]) if todo[1] else lazy))
     assert compared.verdict() is Verdict.OK
@@ -118,10 +118,10 @@ def test_runs_that_never_come_out_the_same_decide_nothing():
 
     def moody(order):
         made = counter(order)
-        made.answers[order[0]].term["data"]["was"] = next(numbers)
+        made.answers[order[0]].term["was"] = next(numbers)
         return made
 
-    compared = both(0, 0, 1, Volatile(steady=frozenset({"add.data.was"})))
+    compared = both(0, 0, 1, Volatile(steady=frozenset({"add.was"})))
     assert settle(compared, moody) == 2 * 2 * MOST
     assert compared.verdict() is Verdict.UNKNOWN
 
@@ -156,7 +156,7 @@ def test_set_up_calls_that_answer_otherwise_leave_it_open():
     ]
     compared = comparison(before, table(1))
     other = counter(("1.0", "0.0"))
-    other.answers["0.9"] = Record("make", "0.9", {"outcome": "success", "data": {"n": 2}})
+    other.answers["0.9"] = Record("make", "0.9", {"(outcome)": "success", "n": 2})
     compared.add(Alone(("1.0", "0.0"), True, other))
     assert compared.verdict() is Verdict.UNKNOWN
     assert compared.todo() is None
@@ -172,41 +172,41 @@ def test_fields_that_differ_between_equal_runs_are_learned():
     def logging(order):
         made = counter(order)
         for answer in made.answers.values():
-            answer.term["data"]["took"] = next(numbers)
+            answer.term["took"] = next(numbers)
         return made
 
     seen = [operation("0.0", 0, 3, was=1, took=-1), operation("1.0", 1, 2, was=0, took=-2)]
     compared = comparison(seen, table(2))
     assert settle(compared, logging) == 2
     assert compared.verdict() is Verdict.OK
-    assert compared.volatile.values == {"add.data.took"}
+    assert compared.volatile.values == {"add.took"}
 
 
 def test_a_steady_field_is_never_masked():
-    compared = both(1, 0, 2, Volatile(steady=frozenset({"add.data.was"})))
+    compared = both(1, 0, 2, Volatile(steady=frozenset({"add.was"})))
     for was in (7, 8):
         made = counter(("1.0", "0.0"))
-        made.answers["1.0"].term["data"]["was"] = was
+        made.answers["1.0"].term["was"] = was
         compared.add(Alone(("1.0", "0.0"), True, made))
-    assert "add.data.was" not in compared.volatile.values
+    assert "add.was" not in compared.volatile.values
 
 
 def answer(**data):
-    return [Record("list", "0.0", {"data": data})]
+    return [Record("list", "0.0", data)]
 
 
 @pytest.mark.parametrize(
     ("one", "other", "values", "orders"),
     [
-        (answer(at=1, v=1), answer(at=2, v=1), {"list.data.at"}, set()),
-        (answer(of=()), answer(of=(), more=1), {"list.data.more"}, set()),
-        (answer(of=(1, 2)), answer(of=(1, 2, 3)), {"list.data.of"}, set()),
-        (answer(of=(1, 2)), answer(of=(2, 1)), set(), {"list.data.of"}),
+        (answer(at=1, v=1), answer(at=2, v=1), {"list.at"}, set()),
+        (answer(of=()), answer(of=(), more=1), {"list.more"}, set()),
+        (answer(of=(1, 2)), answer(of=(1, 2, 3)), {"list.of"}, set()),
+        (answer(of=(1, 2)), answer(of=(2, 1)), set(), {"list.of"}),
         (
             answer(of=({"n": "a", "at": 1}, {"n": "b", "at": 2})),
             answer(of=({"n": "b", "at": 3}, {"n": "a", "at": 4})),
-            {"list.data.of[].at"},
-            {"list.data.of"},
+            {"list.of[].at"},
+            {"list.of"},
         ),
         (
             [Record("db.log", "", {"added": {"v": 1}})],
@@ -287,7 +287,7 @@ def test_generated_ids_are_seen_in_texts_and_those_of_the_template_are_not_gener
     known, made = "0b7e4a52-1111-4222-8333-444455556666", "9f31c2ab-1111-4222-8333-444455556666"
     before = Snapshot(files={"id": known})
     said = observe([answered(f"goal {made} of {known}")], before, before)
-    text = said.answers["0.0"].term["text"]
+    text = said.answers["0.0"].term["(text)"]
     assert text.parts == ("goal ", Id(made), f" of {known}")
 
 

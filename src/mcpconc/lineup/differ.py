@@ -12,7 +12,7 @@ from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mcpconc.lineup.observe import Bag, Id, Observation, Record, Term, Text
+from mcpconc.lineup.observe import OUTCOME, Bag, Id, Observation, Record, Term, Text
 from mcpconc.lineup.same import Volatile, leaves, same, shape
 
 __all__ = ["Difference", "changing", "first", "plain", "times"]
@@ -196,8 +196,8 @@ def _in_answer(
     one, other = expected[-1], seen[-1]
     found = list(_differing(one.term, other.term, one.kind, volatile))
     # Whether it was done or refused says more than in which words.
-    for path, a, b in sorted(found, key=lambda item: not item[0].endswith(".outcome")):
-        field = path.removeprefix(f"{other.kind}.").removeprefix("data.")
+    for path, a, b in sorted(found, key=lambda item: not item[0].endswith(OUTCOME)):
+        field = path.removeprefix(f"{other.kind}.")
         return Difference(call, other.kind, field, plain(a), plain(b))
     # Nothing but ids differs: the first one that stands for another than before.
     names: dict[str, str] = {}
@@ -206,7 +206,7 @@ def _in_answer(
         ids = zip(_id_leaves(mine, volatile), _id_leaves(yours, volatile), strict=False)
         for (path, a), (_, b) in ids:
             if names.setdefault(a, b) != b or (a not in known and b in known and names[a] != b):
-                field = path.removeprefix(f"{yours.kind}.").removeprefix("data.")
+                field = path.removeprefix(f"{yours.kind}.")
                 return Difference(call, yours.kind, field, "the id of one object", "another's")
             known.add(a)
     return Difference(call, other.kind, "ids", "an id for each object", "the same id for two")

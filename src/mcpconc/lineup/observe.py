@@ -17,7 +17,18 @@ from typing import Any
 from mcpconc.history import Operation
 from mcpconc.snapshot import Snapshot
 
-__all__ = ["GENERATED", "Bag", "Id", "Observation", "Record", "Term", "Text", "observe"]
+__all__ = [
+    "GENERATED",
+    "OUTCOME",
+    "TEXT",
+    "Bag",
+    "Id",
+    "Observation",
+    "Record",
+    "Term",
+    "Text",
+    "observe",
+]
 
 GENERATED = re.compile(
     r"\b(?:[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
@@ -27,6 +38,9 @@ GENERATED = re.compile(
 )
 """What is taken for a generated id: a UUID, eight and more hex digits of which some are letters
 and some are not, a ULID."""
+
+
+OUTCOME, TEXT = "(outcome)", "(text)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +73,7 @@ class Record:
     """One thing that a run showed: an answer (`key` is the call), or a piece of the state that
     it added or removed (`key` is empty, because nothing tells equal ones apart).
 
-    `kind` is the tool, ``database.table``, ``notes REF`` or ``file PATH``, the last two without
+    `kind` is the tool, ``database.table``, ``notes REF`` or ``file NAME``, the last two without
     ids and numbers.
     """
 
@@ -102,9 +116,10 @@ def observe(
             op.tool,
             op.call,
             {
-                "outcome": op.outcome.value,
-                **({"data": _term(op.data, known)} if op.data else {}),
-                **({"text": _term(op.text, known)} if op.text else {}),
+                # In brackets, because an answer may have fields of these names.
+                OUTCOME: op.outcome.value,
+                **({TEXT: _term(op.text, known)} if op.text else {}),
+                **{str(key): _term(value, known) for key, value in op.data.items()},
             },
         )
         for op in operations
@@ -137,7 +152,7 @@ def _left(before: Snapshot, after: Snapshot, known: frozenset[str]) -> Iterator[
         )
     for path in sorted({*before.files, *after.files}):
         yield from _difference(
-            f"file {_masked(path, known)}",
+            f"file {_masked(path.rpartition('/')[2], known)}",
             ({"path": path, "content": before.files[path]} for _ in [0] if path in before.files),
             ({"path": path, "content": after.files[path]} for _ in [0] if path in after.files),
             known,

@@ -20,7 +20,7 @@ ANY = "(any)"
 """What stands for every value of a volatile field."""
 
 Path = str
-"""``goals_list.data.goals[].status``: the kind of the record, then names; ``[]`` for an item."""
+"""``goals_list.goals[].status``: the kind of the record, then names; ``[]`` for an item."""
 
 
 @dataclass(frozen=True, slots=True)

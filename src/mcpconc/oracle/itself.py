@@ -1,7 +1,7 @@
 """Does some sequential run of the target itself explain this concurrent one?
 
 Judges what `mcpconc.alone` has put into the history: notes on sequential runs of the same calls.
-Where there are none it has nothing to say. See `mcpconc.lineup` for the method.
+Where nobody has tried it has nothing to say. See `mcpconc.lineup` for the method.
 """
 
 from __future__ import annotations
@@ -40,11 +40,10 @@ def itself(run: Run) -> Result:
 
     :raises KeyError, TypeError: if the notes are not what `note_of` makes.
     """
-    notes = run.history.notes(ALONE)
-    if not notes:
+    if not run.history.notes(VOLATILE):  # nobody has tried
         return Result(NAME)
     compared = Comparison(run.history.operations, run.before, run.after, volatile_of(run.history))
-    for note in notes:
+    for note in run.history.notes(ALONE):
         compared.add(_alone(note.value, run.before or Snapshot()))
     verdict = compared.verdict()
     if verdict is Verdict.OK:
@@ -138,7 +137,7 @@ def _finding(run: Run, compared: Comparison) -> Finding:
 def _told(refuted: Refuted, named: Callable[[str], str]) -> str:
     """What an order would have given against what was seen."""
     why = refuted.difference
-    what = f"{why.field} " if why.field else ""
+    what = f"{why.field.strip('()')} " if why.field else ""
     expected, seen = show(why.expected), show(why.seen)
     if not why.call:
         return f"leaves {_what(why.kind)}: {what}{expected}; found {seen}"

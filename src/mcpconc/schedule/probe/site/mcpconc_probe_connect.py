@@ -7,6 +7,10 @@ import sys
 import mcpconc_probe_wire as wire
 from mcpconc_probe_hook import imitate, when_imported
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
 __all__ = ["install", "makers", "ours", "with_cursors"]
 
 FACTORY = 5
@@ -39,12 +43,12 @@ def _change(module) -> None:
 
     imitate(connect, plain)
     module.connect = connect
-    whole = sys.modules.get("sqlite3")
+    whole: Any = sys.modules.get("sqlite3")
     if getattr(whole, "connect", None) is plain:
         whole.connect = connect
 
 
-def ours(base: type, module) -> type:
+def ours(base: Any, module: Any) -> Any:
     """The class of ours that is one of `base` as well: a connection's, or a cursor's."""
     key = base, wire.state.controlled
     found = _classes.get(key)
@@ -57,7 +61,7 @@ def ours(base: type, module) -> type:
     return found
 
 
-def with_cursors(base: type, module) -> type:
+def with_cursors(base: Any, module: Any) -> Any:
     plain, default = base.cursor, ours(module.Cursor, module)
 
     class Connection(base):

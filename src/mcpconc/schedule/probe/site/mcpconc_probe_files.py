@@ -152,7 +152,7 @@ def _spawns(words: list) -> None:
         wire.at("git", command.label, reads=command.reads, writes=command.writes)
 
 
-_EVENTS = {
+_EVENTS: dict = {
     "open": _opens,
     "os.rename": _renames,
     "os.link": _renames,

@@ -14,6 +14,10 @@ import mcpconc_probe_wire as wire
 from mcpconc_probe_connect import makers, with_cursors
 from mcpconc_probe_hook import imitate, when_imported
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
 __all__ = ["flush", "install"]
 
 PERIOD = 1_000_000_000
@@ -118,8 +122,10 @@ def _count_files() -> None:
 _READS = frozenset(("r", "rb", "rt", "br", "tr"))
 
 
-def _connection(base: type, module) -> type:
-    class Connection(with_cursors(base, module)):
+def _connection(base: Any, module: Any) -> Any:
+    ours: Any = with_cursors(base, module)
+
+    class Connection(ours):
         def __init__(self, *args, **kwargs):
             super().__init__(*args, **kwargs)
             counts["connections"] += 1
@@ -141,7 +147,7 @@ def _connection(base: type, module) -> type:
     return Connection
 
 
-def _cursor(base: type, module) -> type:
+def _cursor(base: Any, module: Any) -> Any:
     now = perf_counter_ns
     plain, many, script = base.execute, base.executemany, base.executescript
 

@@ -14,6 +14,10 @@ import mcpconc_probe_wire as wire
 from mcpconc_probe_connect import makers, with_cursors
 from mcpconc_probe_statement import parse
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
 __all__: list = []
 
 _watched: weakref.WeakValueDictionary = weakref.WeakValueDictionary()
@@ -35,14 +39,14 @@ class Watched:
     in the transaction that it is in; `written`: what it has changed in it."""
 
     def __init__(self, connection, path: str) -> None:
-        self.connection = weakref.ref(connection)
+        self.connection: Any = weakref.ref(connection)
         self.main = _file(path)
         self.attached: dict = {}
         self.locked = False
         self.written: dict = {}
         self.outermost = ""
         self.last = ""
-        self.theirs = None
+        self.theirs: Any = None
 
     def files(self) -> list:
         return [name for name in (self.main, *self.attached.values()) if name]
@@ -166,8 +170,10 @@ def _file(path) -> str:
     return "" if ":memory:" in text else os.path.basename(text)
 
 
-def _connection(base: type, module) -> type:
-    class Connection(with_cursors(base, module)):
+def _connection(base: Any, module: Any) -> Any:
+    ours: Any = with_cursors(base, module)
+
+    class Connection(ours):
         _mcpconc = None
 
         def __init__(self, database, *args, **kwargs):
@@ -185,7 +191,7 @@ def _connection(base: type, module) -> type:
     return Connection
 
 
-def _cursor(base: type, module) -> type:
+def _cursor(base: Any, module: Any) -> Any:
     class Cursor(base):
         __slots__ = ()
 

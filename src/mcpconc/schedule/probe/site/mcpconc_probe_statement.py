@@ -125,7 +125,7 @@ def _label(tokens: list, bare: bool) -> str:
     return labels.normal(text)
 
 
-def _verb(tokens: list, words: list) -> str:
+def _verb(tokens: list[tuple[str, str]], words: list[str]) -> str:
     """The main verb of ``WITH … AS (…), … VERB``."""
     depth = 0
     for (_, text), word in zip(tokens, words):
@@ -135,7 +135,7 @@ def _verb(tokens: list, words: list) -> str:
     return ""
 
 
-def _name(token: tuple) -> str:
+def _name(token: tuple[str, str]) -> str:
     kind, text = token
     return text[1:-1] if kind == "quoted" else text
 

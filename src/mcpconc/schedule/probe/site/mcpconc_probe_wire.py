@@ -5,10 +5,13 @@ Nothing here holds a lock while it waits, and nothing that is done in here is re
 
 from __future__ import annotations
 
-import _signal
 import _thread
 import os
 import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = [
     "announce",
@@ -22,6 +25,7 @@ __all__ = [
     "state",
 ]
 
+SIGKILL = 9  # `signal` would have to be loaded
 HIGH = 400
 """Descriptors from here on are ours: those of the target keep the numbers that they have
 without us, and those who close all they may have inherited start at the low ones."""
@@ -42,11 +46,11 @@ class Local(_thread._local):
     """What each thread has for itself. `busy`: it is in the probe's own code; `link`: its
     connection; the rest belongs to those who hook something."""
 
-    busy = False
-    link = None
-    current = None
-    after = None
-    spawned = None
+    busy: bool = False
+    link: Link | None = None
+    current: Any = None
+    after: Any = None
+    spawned: Any = None
 
 
 _open: dict = {}
@@ -153,18 +157,18 @@ def tell(message: dict) -> None:
 def _ask(point: dict) -> None:
     if not state.mode:
         return
-    _send({"at": {"db": "", "needs": "", "holds": [], "reads": [], "writes": [], **point}})
+    link = _send({"at": {"db": "", "needs": "", "holds": [], "reads": [], "writes": [], **point}})
     answer = b""
     while not answer.endswith(b"\n"):
-        more = here.link.sock.recv(64)
+        more = link.sock.recv(64)
         if not more:
             raise EOFError
         answer += more
     if answer == b"k\n":
-        os.kill(os.getpid(), _signal.SIGKILL)
+        os.kill(os.getpid(), SIGKILL)
 
 
-def _send(message: dict) -> None:
+def _send(message: dict) -> Link:
     import _socket
 
     link = here.link
@@ -175,6 +179,7 @@ def _send(message: dict) -> None:
     lines.append(message)
     data = "".join(_json_of(line) + "\n" for line in lines)
     link.sock.sendall(data.encode(), _socket.MSG_NOSIGNAL)
+    return link
 
 
 def _json_of(value) -> str:

@@ -14,7 +14,7 @@ if "MCPCONC_PROBE" in os.environ:
         pass
 
 
-def _chain():
+def _chain() -> None:
     # The import system's own modules are there already; `importlib` would have to be loaded.
     import _frozen_importlib
     import _frozen_importlib_external

@@ -12,16 +12,18 @@ from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mcpconc.lineup.observe import OUTCOME, Bag, Id, Observation, Record, Term, Text
+from mcpconc.lineup.observe import GENERATED, OUTCOME, Bag, Id, Observation, Record, Term, Text
 from mcpconc.lineup.same import Volatile, leaves, same, shape
 
-__all__ = ["Difference", "changing", "first", "plain", "times"]
+__all__ = ["NUMBER", "Difference", "changing", "first", "plain", "times"]
 
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d")
 _EPOCH = (1_500_000_000, 2_500_000_000)
 """Seconds; from 2017 to 2049."""
 ROUNDS = 8
 """Times that two runs are compared to learn from them: masking one field may show the next."""
+NUMBER = "number"
+"""The field of a difference that is how many there are."""
 LONG = 64
 """A text longer than this is not a moment, even if it names one."""
 
@@ -248,7 +250,7 @@ def _in_state(
             continue
         if len(ours) != len(theirs):
             return Difference(
-                "", kind, "rows", _told(ours, theirs, volatile), _told(theirs, ours, volatile)
+                "", kind, NUMBER, _told(ours, theirs, volatile), _told(theirs, ours, volatile)
             )
         missing = [r for r in ours if shape(r, None, volatile) in a - b]
         surplus = [r for r in theirs if shape(r, None, volatile) in b - a]
@@ -276,7 +278,8 @@ def _brief(record: Record) -> str:
     texts = [
         f"{path.rpartition('.')[2]} {value!r}"
         for path, value in leaves(record, Volatile())
-        if isinstance(value, str) and value and not _is_time(value)
+        if isinstance(value, str) and value
+        if not _is_time(value) and not GENERATED.fullmatch(value)
     ]
     return ", ".join(texts[:3]) or "one without text"
 

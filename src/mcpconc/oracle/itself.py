@@ -13,6 +13,7 @@ from mcpconc import delta
 from mcpconc.history import Event, History, Operation, Phase
 from mcpconc.linearize.explain import show
 from mcpconc.lineup.compare import LEFT, Alone, Comparison, Refuted
+from mcpconc.lineup.differ import NUMBER
 from mcpconc.lineup.observe import observe
 from mcpconc.lineup.orders import Order
 from mcpconc.lineup.same import Volatile
@@ -137,7 +138,7 @@ def _finding(run: Run, compared: Comparison) -> Finding:
 def _told(refuted: Refuted, named: Callable[[str], str]) -> str:
     """What an order would have given against what was seen."""
     why = refuted.difference
-    what = f"{why.field.strip('()')} " if why.field else ""
+    what = "" if why.field in ("", NUMBER) else f"{why.field.strip('()')} "
     expected, seen = show(why.expected), show(why.seen)
     if not why.call:
         return f"leaves {_what(why.kind)}: {what}{expected}; found {seen}"

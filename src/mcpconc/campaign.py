@@ -54,7 +54,7 @@ SHRINK_SHARE = 0.4
 CONFIRM_SHARE = 0.2
 """Of the time so far, this much on top to see with ordinary starts what was found with forks."""
 
-CONFIRM_LEAST = 30.0
+CONFIRM_LEAST = 60.0
 """Seconds that there are for that at least."""
 
 LATE = 0.4
@@ -304,7 +304,7 @@ async def _confirm(
     config: FuzzConfig, target: Target, keeper: Keeper, started: float, progress: Progress
 ) -> None:
     """See what was found with forked calls once more with ordinary starts, for which there is a
-    share of the time that the campaign took on top of it, and half a minute at least."""
+    share of the time that the campaign took on top of it, and a minute at least."""
     end = config.clock() + max(CONFIRM_LEAST, CONFIRM_SHARE * (config.clock() - started))
     made: dict[Identity, Rig] = {}
     async with AsyncExitStack() as stack:

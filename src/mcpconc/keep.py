@@ -203,22 +203,38 @@ class Keeper:
         most `CONFIRMING` times: forks change how long calls take, and with it what can meet. The
         trace is then of the run that showed it ordinarily. Nothing is begun after `expired`."""
         for entry in self._ranked():
+            if entry.confirmed != (0, 0):
+                continue  # another one's run showed it
             if expired():
                 return
-            program, head = entry.execution.run.program, entry.finding.fingerprint.head()
+            head, first = entry.finding.fingerprint.head(), entry.execution
             on = await ordinary(entry.rig.identity)
-            schedulers = among(entry.execution.scheduler, CONFIRMING)
-            for tried, scheduler in enumerate(schedulers, 1):
-                result = await on.run(program, scheduler, entry.execution.seed + tried - 1)
-                seen = [f for f in result.judgement.findings if f.fingerprint.head() == head]
-                entry.confirmed = (min(1, len(seen)), tried)
-                if seen:
-                    found = seen[0].with_tools(entry.finding.fingerprint.tools)
-                    entry.execution = result
-                    entry.finding = replace(found, label=entry.finding.label)
-                if seen or expired():
+            for n, scheduler in enumerate(among(first.scheduler, CONFIRMING)):
+                result = await on.run(first.run.program, scheduler, first.seed + n)
+                entry.confirmed = (0, n + 1)
+                self._see(entry, result)
+                for other in self._entries:
+                    if other.confirmed == (0, 0):
+                        self._see(other, result)
+                if head in result.heads() or expired():
                     break
-            self._save(entry, entry.finding, entry.execution, entry.how, entry.basis)
+            if entry.execution is first:  # and not of a run that confirmed it
+                self._save(entry, entry.finding, first, entry.how, entry.basis)
+
+    def _see(self, entry: _Entry, result: Execution) -> None:
+        """Confirm a finding if this run shows it, of the same tools where the program is another
+        one."""
+        own = result.run.program.digest() == entry.execution.run.program.digest()
+        for found in result.judgement.findings:
+            tools = frozenset(involved_tools(result.run.program, found))
+            same = found.fingerprint.head() == entry.finding.fingerprint.head()
+            if same and (own or entry.tools <= tools):
+                found = found.with_tools(entry.finding.fingerprint.tools)
+                entry.execution = result
+                entry.finding = replace(found, label=entry.finding.label)
+                entry.confirmed = (1, max(1, (entry.confirmed or (0, 0))[1]))
+                self._save(entry, entry.finding, result, entry.how, entry.basis)
+                return
 
     def _ranked(self) -> list[_Entry]:
         rank = {Label.RACE: 0, Label.CROSS_AGENT: 1, Label.UNLABELLED: 2, Label.SEQUENTIAL: 3}

@@ -100,6 +100,16 @@ def test_what_does_not_is_no_violation(tmp_path: Path, monkeypatch: pytest.Monke
     assert "    ? lost entry" in said
 
 
+def test_a_run_confirms_all_that_it_shows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def two(program: Program, start: Start) -> Sequence[Finding]:
+        return [f for one in adds(program) for f in (one, lost(program, "value"))]
+
+    script, done, _ = fuzz(tmp_path, monkeypatch, two, shrink=False)
+    assert [kept.confirmed for kept in done.kept] == [(1, 1), (1, 1)]
+    assert len(script.ran) == 2
+    assert all(kept.path and load(kept.path).confirmed for kept in done.kept)
+
+
 def test_ordinary_starts_need_no_confirmation(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -21,6 +21,7 @@ from mcpconc.linearize.product import TOLD, Product, because
 from mcpconc.linearize.search import Linearization, check
 from mcpconc.linearize.window import (
     BUDGET,
+    WIDEST,
     any_overlap,
     overlap,
     placings,
@@ -83,12 +84,13 @@ def explain(partition: Partition, found: Linearization) -> Explanation:
     stuck = next(op for op in reversed(ops) if op.call == call)
     alone = not any_overlap(ops)
     lines: list[str] = []
-    choice = windows(ops, stuck, model)
-    window = choice[0][1]
-    for starts, larger in [] if alone else choice:
-        lines = _orders(model, starts, larger)
+    window: list[Op] = []
+    for starts, larger in windows(ops, stuck, model):
+        window = window or larger
+        lines = [] if alone else _orders(model, starts, larger)
         if lines:
             window = larger
+        if lines or alone or len(larger) > LARGEST + 1:
             break
     spoken = window
     told = len(lines)
@@ -210,6 +212,8 @@ def _outcomes(model: Model, ops: Sequence[Op], stuck: Op) -> list[str]:
     """What `stuck` may be told in any order of `ops`, however many there are: one line, or none
     where that takes too long, or there is nothing to add, or too much."""
     others = [op for op in ops if op.call != stuck.call]
+    if len(others) > WIDEST:
+        return []
     must = sum(1 << i for i, op in enumerate(others) if precedes(op, stuck))
     due: dict[str, str] = {}
     left = BUDGET
@@ -231,9 +235,11 @@ def _orders(model: Model, starts: Collection[Any], window: Sequence[Op]) -> list
     is too large for that, holds one call only, or does not tell why: some order explains it,
     or what it gives depends on what came before."""
     calls = [op for op in window if op.call != SNAPSHOT]
+    if not 2 <= len(calls) <= LARGEST or not starts:
+        return []
     # Whatever stands in one place in every order need not be said.
     moving = [op for op in calls if any(overlap(op, other) for other in calls if other is not op)]
-    if not 2 <= len(calls) <= LARGEST or not moving or not starts:
+    if not moving:
         return []
     stopped: list[tuple[tuple[Op, ...], Op, Reject, str]] = []
     for order in islice(_permitted(window), MOST + 1):
@@ -366,7 +372,9 @@ def _stops(op: Op, why: Reject, name: str = "", met: str = "") -> str:
 def _pair(window: Sequence[Op], stuck: Op, model: Model) -> tuple[Op, Op] | None:
     """The overlapping pair that most likely raced: one that changes something, with the stuck
     operation in it, in which both change something, of different agents, the latest."""
-    acting = [op for op in window if op.call != SNAPSHOT]
+    acting = [op for op in window if op.call != SNAPSHOT][-WIDEST:]
+    if stuck.call != SNAPSHOT and stuck not in acting:
+        acting.insert(0, stuck)
     pairs = [(a, b) for a, b in combinations(acting, 2) if a.call != b.call and overlap(a, b)]
     return min(
         pairs,

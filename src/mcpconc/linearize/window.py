@@ -8,13 +8,17 @@ from typing import Any
 
 from mcpconc.model.base import SNAPSHOT, Model, Op, Reject
 
-__all__ = ["BUDGET", "any_overlap", "overlap", "placings", "precedes", "until", "windows"]
+__all__ = ["BUDGET", "WIDEST", "any_overlap", "overlap", "placings", "precedes", "until", "windows"]
 
 BUDGET = 20_000
 """So many sets of operations with their states are looked at, and no more."""
+WIDEST = 64
+"""Of more operations than these no sets are formed."""
 
 
-def windows(ops: Sequence[Op], stuck: Op, model: Model) -> list[tuple[frozenset[Any], list[Op]]]:
+def windows(
+    ops: Sequence[Op], stuck: Op, model: Model
+) -> Iterator[tuple[frozenset[Any], list[Op]]]:
     """Windows, the smallest first, each with all states that there may be where it begins.
 
     A window goes from a cluster of overlapping operations that changes something to whatever
@@ -43,12 +47,10 @@ def windows(ops: Sequence[Op], stuck: Op, model: Model) -> list[tuple[frozenset[
 
     states = _states(model, clusters, late)
     racing = [i for i in range(home, -1, -1) if races(clusters[i])]
-    found = []
     for i in racing or [home]:
         window = [op for cluster in clusters[i:] for op in cluster]
         window += [op for op in late if op not in window]
-        found.append((states[i], sorted(window, key=lambda op: op.invoked)))
-    return found
+        yield states[i], sorted(window, key=lambda op: op.invoked)
 
 
 def until(ops: Sequence[Op], last: int) -> list[Op]:
@@ -71,6 +73,9 @@ def _states(
     found: list[frozenset[Any]] = [frozenset([model.initial()])]
     steps = BUDGET
     for cluster in clusters[:-1]:
+        if not found[-1] or len(cluster) + len(late) > WIDEST:
+            found.append(frozenset())
+            continue
         end = max(op.returned or 0 for op in cluster)
         others = [*cluster, *(op for op in late if op.invoked <= end)]
         states: set[Any] = set()

@@ -10,7 +10,7 @@ import os
 
 import mcpconc_probe_wire as wire
 
-__all__ = ["start"]
+__all__ = ["load", "start"]
 
 _hooked: set[str] = set()
 
@@ -29,6 +29,11 @@ def start(environ=os.environ) -> None:
     _hook(mode, environ)
     if mode == "control":
         wire.announce()
+
+
+def load() -> None:
+    """Import what `start` needs to control a process, and do nothing: for those who fork later."""
+    import mcpconc_probe_sql  # noqa: F401
 
 
 def _hook(mode: str, environ) -> None:

@@ -33,6 +33,7 @@ def start(environ=os.environ) -> None:
 
 def load() -> None:
     """Import what `start` needs to control a process, and do nothing: for those who fork later."""
+    import mcpconc_probe_files  # noqa: F401
     import mcpconc_probe_sql  # noqa: F401
 
 

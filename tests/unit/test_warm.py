@@ -44,6 +44,9 @@ if MODE == "file":
     KEPT = open(__file__)
 if MODE == "broken":
     raise RuntimeError("no such luck")
+if MODE == "loud":
+    print("to whom it may concern")
+    print("a warning", file=sys.stderr)
 
 def built():
     return f"{next(COUNT)} {sys.argv[0]}"
@@ -240,6 +243,12 @@ def test_a_variable_that_imports_look_at_is_in_the_way(tool: Path) -> None:
         return done.stdout, warm.exceptions()
 
     assert in_warm(what, other_mode) == (b"woken\ndone\nthe end\n", ["TOOL_MODE"])
+
+
+def test_what_imports_say_each_call_says(tool: Path) -> None:
+    ordinary, warm = both(tool, "exit", "0", what=warmth(tool, TOOL_MODE="loud"))
+    assert (warm.stdout, warm.stderr) == (ordinary.stdout, ordinary.stderr)
+    assert warm.stderr == b"a warning\n"
 
 
 def test_files_that_imports_use_are_told(tool: Path) -> None:

@@ -8,7 +8,7 @@ import functools
 import os
 import sys
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib import import_module
 from importlib.machinery import SourceFileLoader
 from typing import Any
@@ -50,7 +50,7 @@ class Warm:
         sys.modules["__main__"] = self.main
         sys.argv = [self.script]
         sys.path[:1] = [os.path.dirname(os.path.realpath(self.script))]
-        with reads_of_environment(self.read):
+        with reads_of_environment(self.read), heard() as self.said:
             if config["root"]:
                 sys.addaudithook(functools.partial(audit, config["root"], self.touched))
             # Everything that the script imports, without what it does when it is run.
@@ -103,7 +103,27 @@ def do_once(name: str) -> None:
 
 
 @contextlib.contextmanager
-def reads_of_environment(names: set[bytes]) -> Any:
+def heard() -> Iterator[list[bytes]]:
+    """What is written to stdout and stderr; each call has to say it again."""
+    said: list[bytes] = []
+    kept = [os.dup(number) for number in (1, 2)]
+    files = [os.memfd_create("said") for _ in kept]
+    for number, file in enumerate(files, 1):
+        os.dup2(file, number)
+    try:
+        yield said
+    finally:
+        for number, (old, file) in enumerate(zip(kept, files), 1):  # noqa: B905
+            (sys.stdout, sys.stderr)[number - 1].flush()
+            os.dup2(old, number)
+            said.append(os.pread(file, os.fstat(file).st_size, 0))
+            os.close(old)
+            os.close(file)
+        os.write(2, b"".join(said))  # which is our log
+
+
+@contextlib.contextmanager
+def reads_of_environment(names: set[bytes]) -> Iterator[None]:
     """Note which variables are looked at; also in `os.environb`, which shares its data."""
     kind = type(os.environ)
 

@@ -104,7 +104,13 @@ def serve(warm: Warm, listener: socket.socket, lifeline: int) -> bool:
                     dismiss(caller, request)
                     continue
                 parent = parent_of(caller)
-                pid = os.fork()
+                try:
+                    pid = os.fork()
+                except OSError as error:
+                    print(f"started ordinarily: {error}", file=sys.stderr, flush=True)
+                    answer_caller(caller, b"o0\n")
+                    dismiss(caller, request)
+                    continue
                 if pid == 0:
                     signal.set_wakeup_fd(-1)
                     signal.signal(signal.SIGCHLD, signal.SIG_DFL)

@@ -11,8 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mcpconc.history import Event, EventType, History
-from mcpconc.oracle.base import Label
+from mcpconc.oracle.base import Judgement, Label, Result
 from mcpconc.program import Program
+from mcpconc.recheck import Checked
+from mcpconc.report.documents import checked_text
 from mcpconc.report.finding import finding_report
 from mcpconc.report.lanes import lanes
 from mcpconc.report.names import name_things
@@ -171,3 +173,9 @@ def test_shown_and_hidden_calls_add_up(rows: int) -> None:
 def test_a_trace_without_a_finding_says_so() -> None:
     trace = Trace(program=Program(1), history=History.of(()), verdict=Verdict.OK, target="empirica")
     assert "a run that found nothing" in finding_report(trace)
+
+
+def test_a_check_says_what_was_judged_in_part_only() -> None:
+    partly = Judgement((Result("linearizability", notes=("similar goals were not judged",)),))
+    text = checked_text(Checked(lost_task(), partly, (), ()))
+    assert "  judged in part: linearizability: similar goals were not judged\n" in text

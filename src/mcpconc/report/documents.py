@@ -77,6 +77,7 @@ def checked_document(checked: Checked) -> dict[str, Any]:
         "gone": [finding.to_json() for finding in checked.gone],
         "new": [finding.to_json() for finding in checked.new],
         "undecided": list(checked.judgement.unknown),
+        "judged_in_part": list(checked.judgement.notes),
     }
 
 
@@ -106,6 +107,8 @@ def _checked(checked: Checked) -> Iterator[str]:
         yield f"  - {_line(finding)}  (recorded, not found now)"
     for line in checked.judgement.unknown:
         yield f"  ? {line}"
+    for line in checked.judgement.notes:
+        yield f"  judged in part: {line}"
 
 
 def _distinct(findings: Sequence[Finding]) -> list[Finding]:

@@ -38,6 +38,7 @@ TAKEN = sys.stdout
 COUNT = itertools.count(1)
 LEFT = []
 MODE = os.environ.get("TOOL_MODE", "")
+assert os.environ.copy()["PATH"].endswith("/bin")
 if MODE == "thread":
     threading.Thread(target=threading.Event().wait, daemon=True).start()
 if MODE == "file":
@@ -237,6 +238,7 @@ def test_a_variable_that_imports_look_at_is_in_the_way(tool: Path) -> None:
 
     async def other_mode(warm: Warm) -> tuple[Any, list[str]]:
         assert "TOOL_MODE" in warm.reads
+        assert MARKER not in warm.reads  # it was only copied
         done = run(warm.shims / "tool", what, "loop", TOOL_MODE="loop")
         ignored = run(warm.shims / "tool", what, "seen", OTHER="1")
         assert json.loads(ignored.stdout.splitlines()[0])["environ"]["OTHER"] == "1"

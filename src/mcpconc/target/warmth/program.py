@@ -124,13 +124,19 @@ def heard() -> Iterator[list[bytes]]:
 
 @contextlib.contextmanager
 def reads_of_environment(names: set[bytes]) -> Iterator[None]:
-    """Note which variables are looked at; also in `os.environb`, which shares its data."""
+    """Note which variables are looked at; also in `os.environb`, which shares its data. A copy of
+    the whole is made for a child, and says nothing about any of them."""
     kind = type(os.environ)
 
     class Noted(kind):  # type: ignore[misc, valid-type]
         def __getitem__(self, key: Any) -> Any:
             names.add(os.fsencode(key))
             return super().__getitem__(key)
+
+        def copy(self) -> Any:
+            plain = kind.__new__(kind)
+            vars(plain).update(vars(self))
+            return kind.copy(plain)
 
     for environ in (os.environ, os.environb):
         environ.__class__ = Noted

@@ -242,3 +242,25 @@ def test_a_signal_in_mid_wait_does_not_shift_the_answers(tmp_path: Path, where: 
     )
     assert (heard.code, heard.out) == (0, "rang\n")
     assert heard.labels()[-1] == "look for b.json"
+
+
+@pytest.mark.parametrize("mode", ["control", "observe"])
+def test_replaced_functions_are_used_as_built_in_ones_are(tmp_path: Path, mode: str) -> None:
+    heard = probed(
+        tmp_path / "world",
+        """
+        import fcntl, inspect, os, pathlib, pickle, shutil, sqlite3
+        class Attributes:
+            stat, open, descriptor, connect = os.stat, open, os.open, sqlite3.connect
+        a = Attributes()
+        a.stat("."), a.open("x", "w").close(), os.close(a.descriptor("x", os.O_RDONLY))
+        a.connect("a.db").close()
+        assert pathlib.Path("x").exists() and pathlib.Path("x").read_text() == ""
+        for function in (os.stat, os.open, open, fcntl.flock, sqlite3.connect):
+            assert pickle.loads(pickle.dumps(function)) is function
+        assert "follow_symlinks" in inspect.signature(os.stat).parameters
+        assert shutil.rmtree.avoids_symlink_attacks
+        """,
+        mode=mode,
+    )
+    assert (heard.code, heard.err) == (0, "")

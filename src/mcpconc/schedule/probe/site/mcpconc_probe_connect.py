@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 import mcpconc_probe_wire as wire
-from mcpconc_probe_hook import imitate, when_imported
+from mcpconc_probe_hook import instead_of, when_imported
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def _change(module) -> None:
                 kwargs["factory"] = made
         return plain(*args, **kwargs)
 
-    imitate(connect, plain)
+    connect = instead_of(plain, connect, "sqlite3")
     module.connect = connect
     whole: Any = sys.modules.get("sqlite3")
     if getattr(whole, "connect", None) is plain:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import builtins
 import fcntl
-import functools
 import io
 import os
 import re
@@ -18,6 +17,7 @@ import sys
 import mcpconc_probe_labels as labels
 import mcpconc_probe_wire as wire
 from mcpconc_probe_git import understand
+from mcpconc_probe_hook import instead_of
 
 __all__ = ["install"]
 
@@ -173,21 +173,18 @@ def _replace() -> None:
     plain_open, plain_os_open, plain_stat = io.open, os.open, os.stat
     plain_flock, plain_lockf = fcntl.flock, fcntl.lockf
 
-    @functools.wraps(plain_open)
     def open(*args, **kwargs):
         file = plain_open(*args, **kwargs)
         if wire.here.after is not None:
             _opened()
         return file
 
-    @functools.wraps(plain_os_open)
     def os_open(*args, **kwargs):
         descriptor = plain_os_open(*args, **kwargs)
         if wire.here.after is not None:
             _opened()
         return descriptor
 
-    @functools.wraps(plain_stat)
     def stat(path, *args, **kwargs):
         if wire.state.controlled and not wire.here.busy:
             name = _state(path)
@@ -196,7 +193,6 @@ def _replace() -> None:
         return plain_stat(path, *args, **kwargs)
 
     def lock(plain):
-        @functools.wraps(plain)
         def locks(fd, operation, *rest):
             name = _before_lock(fd, operation) if wire.state.controlled else ""
             done = plain(fd, operation, *rest)
@@ -204,13 +200,13 @@ def _replace() -> None:
                 _after_lock(fd, operation, name)
             return done
 
-        return locks
+        return instead_of(plain, locks, "fcntl")
 
-    builtins.open = io.open = open
-    os.open, os.stat = os_open, stat
+    builtins.open = io.open = instead_of(plain_open, open, "io")
+    os.open, os.stat = instead_of(plain_os_open, os_open, "os"), instead_of(plain_stat, stat, "os")
     fcntl.flock, fcntl.lockf = lock(plain_flock), lock(plain_lockf)
     # `shutil` looks functions up in these sets, and removes trees less safely without.
-    for plain, ours in ((plain_os_open, os_open), (plain_stat, stat)):
+    for plain, ours in ((plain_os_open, os.open), (plain_stat, os.stat)):
         for functions in (os.supports_dir_fd, os.supports_fd, os.supports_follow_symlinks):
             if plain in functions:
                 functions.add(ours)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import sys
 
-__all__ = ["imitate", "when_imported"]
+__all__ = ["imitate", "instead_of", "when_imported"]
 
 
 def when_imported(name: str, change) -> None:
@@ -24,6 +24,18 @@ def imitate(ours, plain) -> None:
         except (AttributeError, TypeError):
             pass
     ours.__wrapped__ = plain
+
+
+def instead_of(plain, ours, module: str):
+    """`ours` as what can replace the built-in function `plain` in `module`: unlike a function it
+    is no method of a class that has it as an attribute (`pathlib` of Python 3.9 has such), and it
+    is pickled by its name."""
+    name = plain.__name__
+    kind = type("builtin", (), {"__call__": staticmethod(ours), "__reduce__": lambda self: name})
+    made = kind()
+    imitate(made, plain)
+    made.__module__ = module
+    return made
 
 
 class _Finder:

@@ -12,7 +12,7 @@ from time import perf_counter_ns
 
 import mcpconc_probe_wire as wire
 from mcpconc_probe_connect import makers, with_cursors
-from mcpconc_probe_hook import imitate, when_imported
+from mcpconc_probe_hook import imitate, instead_of, when_imported
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -110,13 +110,11 @@ def _count_files() -> None:
             counts["files_written"] += 1
         return plain_os_open(path, flags, *args, **kwargs)
 
-    imitate(open, plain_open)
-    imitate(os_open, plain_os_open)
-    builtins.open = io.open = open
-    os.open = os_open
+    builtins.open = io.open = instead_of(plain_open, open, "io")
+    os.open = instead_of(plain_os_open, os_open, "os")
     for functions in (os.supports_dir_fd, os.supports_fd, os.supports_follow_symlinks):
         if plain_os_open in functions:
-            functions.add(os_open)
+            functions.add(os.open)
 
 
 _READS = frozenset(("r", "rb", "rt", "br", "tr"))

@@ -64,6 +64,11 @@ def points(tmp_path: Path, script: str, **given: Any) -> list[tuple[str, str, li
         ),
         pytest.param("os.listdir('d')", [("exists", "list d/", [ENTRY])], id="listed"),
         pytest.param(
+            "os.path.exists('.'); os.path.exists('./d/../d//a.json')",
+            [("exists", "look for d/a.json", [FILE])],
+            id="one file has one name",
+        ),
+        pytest.param(
             "os.replace('d/old.json', 'd/a.json'); os.unlink('d/a.json')",
             [
                 ("rename", "rename d/old.json d/a.json", ["file:d/old.json", FILE, ENTRY]),

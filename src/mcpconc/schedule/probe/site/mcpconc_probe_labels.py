@@ -77,7 +77,7 @@ def inside(path) -> str:
         for world in _worlds:
             if text.startswith(world):
                 relative = text[len(world) :]
-                if "//" in relative or "/." in relative:
+                if relative[:1] == "." or "//" in relative or "/." in relative:
                     relative = os.path.normpath(text)[len(world) :]
                 if _scratch and relative.startswith(_scratch):
                     relative = _scratch + _RANDOM.sub(MASK, relative[len(_scratch) :])

@@ -223,7 +223,7 @@ async def rig(
     async with (
         world(target, identity) as made,
         made.watched(probe),
-        warmed(made, start),
+        warmed(made, start, progress),
         Fleet.open(made, agents, made.logs, progress=progress) as fleet,
     ):
         yield Rig(target, made, fleet, identity, base, traces.environment())

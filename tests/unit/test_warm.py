@@ -11,6 +11,7 @@ import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import anyio
@@ -30,6 +31,7 @@ from mcpconc.target.warm import (
     interpreter_of,
     keep_warm,
     shimmed,
+    warmed,
 )
 
 SETTINGS = """
@@ -408,6 +410,44 @@ def test_a_target_without_a_program_per_call_refuses(tmp_path: Path) -> None:
 
     with pytest.raises(UsageError, match="leave --start fork out"):
         anyio.run(main)
+
+
+class Corner:
+    """A world without a target's state."""
+
+    identity = Identity.ISOLATED
+
+    def __init__(self, what: Warmth) -> None:
+        self.target: Any = SimpleNamespace(name="tool", warmth=lambda root, identity: what)
+        self.root = self.logs = what.cwd
+        self.shims: Path | None = None
+        self.servers: set[int] = set()
+
+    def adopt(self, pid: int) -> None:
+        self.servers.add(pid)
+
+    def discard(self, pid: int) -> None:
+        self.servers.remove(pid)
+
+
+def test_servers_of_a_world_find_the_shim(tool: Path) -> None:
+    what = warmth(tool)
+    place, told = Corner(what), []
+
+    async def main() -> None:
+        async with warmed(place, Start.FORK, told.append) as warm:
+            assert warm is not None
+            assert (place.shims, place.servers) == (warm.shims, {warm.pid})
+            launch = shimmed(Launch((), what.env, what.cwd), place.shims)
+            found = shutil.which("tool", path=launch.env["PATH"])
+            assert found == str(warm.shims / "tool")
+            run(Path(found), what, "loop", TOOL_MODE="loop")
+        assert (place.shims, place.servers) == (None, set())
+        async with warmed(place, Start.ORDINARY) as nothing:
+            assert nothing is place.shims is None
+
+    anyio.run(main)
+    assert told == ["1 calls were not forked, because of TOOL_MODE"]
 
 
 def test_the_target_says_what_to_keep_warm() -> None:

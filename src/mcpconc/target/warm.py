@@ -35,7 +35,7 @@ import orjson
 
 from mcpconc.errors import TargetError, UsageError
 from mcpconc.target import warmth as scripts
-from mcpconc.target.base import Identity, Launch, Target, Warms, Warmth
+from mcpconc.target.base import Identity, Launch, Progress, Target, Warms, Warmth
 
 __all__ = ["Start", "Warm", "check_start", "keep_warm", "shimmed", "warmed"]
 
@@ -113,9 +113,12 @@ def check_start(target: Target, start: Start) -> None:
 
 
 @asynccontextmanager
-async def warmed(place: Place, start: Start) -> AsyncIterator[Warm | None]:
+async def warmed(
+    place: Place, start: Start, progress: Progress = lambda text: None
+) -> AsyncIterator[Warm | None]:
     """For the length of a block, servers that are started in this world find warm programs;
-    with ``Start.ORDINARY`` nothing happens.
+    with ``Start.ORDINARY`` nothing happens. At the end `progress` is told how many calls had to
+    be started ordinarily, if any had.
 
     :raises UsageError: if the target cannot be started like this.
     :raises TargetError: if its program cannot be kept warm.
@@ -133,6 +136,10 @@ async def warmed(place: Place, start: Start) -> AsyncIterator[Warm | None]:
         finally:
             place.shims = None
             place.discard(warm.pid)
+            if why := warm.exceptions():
+                progress(
+                    f"{len(why)} calls were not forked, because of {', '.join(sorted({*why}))}"
+                )
 
 
 @asynccontextmanager

@@ -38,6 +38,8 @@ def run(code: CodeType, names: dict[str, Any]) -> NoReturn:
         error = error.with_traceback(error.__traceback__ and error.__traceback__.tb_next)
         sys.excepthook(type(error), error, error.__traceback__)
         status, interrupted = 1, isinstance(error, KeyboardInterrupt)
+    if sys.version_info < (3, 10) and not interrupted:
+        sys.exit(status)  # the collector does not know of database connections there
     for step in (threading._shutdown, atexit._run_exitfuncs):  # type: ignore[attr-defined]
         with contextlib.suppress(Exception):
             step()

@@ -137,9 +137,7 @@ async def warmed(
             place.shims = None
             place.discard(warm.pid)
             if why := warm.exceptions():
-                progress(
-                    f"{len(why)} calls were not forked, because of {', '.join(sorted({*why}))}"
-                )
+                progress(f"calls that were not forked: {len(why)} ({', '.join(sorted({*why}))})")
 
 
 @asynccontextmanager

@@ -238,7 +238,9 @@ def report(rows: Sequence[Mapping[str, Any]], machine: Mapping[str, Any]) -> str
         "",
         f"{rows[0]['target']} on {machine['cores']} cores, Python {machine['python']}: ten tools "
         f"per agent, medians of {rows[0]['rounds']} rounds. What is measured stands at the top of "
-        "the script.",
+        "the script. The machine was not idle otherwise: its load average was "
+        f"{machine['load_before']} before. That makes both arms slower; processor time per call "
+        "depends on it least.",
         "",
         "| agents | ordinary, calls/s | forked, calls/s | ratio | least, most "
         "| ordinary, CPU s a call | forked, CPU s a call | started ordinarily | unlike |",
@@ -268,8 +270,14 @@ def main() -> None:
     parser.add_argument("--agents", default="1,5", help="numbers, separated by commas")
     parser.add_argument("--no-write", action="store_true", help="leave the results as they are")
     args = parser.parse_args()
+    load = round(os.getloadavg()[0], 1)
     rows = [anyio.run(measure, int(n), args.rounds) for n in args.agents.split(",")]
-    machine = {"cores": os.cpu_count(), "python": platform.python_version(), "threshold": RATIO}
+    machine = {
+        "cores": os.cpu_count(),
+        "python": platform.python_version(),
+        "load_before": load,
+        "threshold": RATIO,
+    }
     if not args.no_write:
         text = json.dumps({**machine, "rows": rows}, indent=2) + "\n"
         (HERE / "warm_starts.json").write_text(text)

@@ -330,6 +330,46 @@ def test_nothing_survives_the_block(tool: Path) -> None:
     assert procs.Census(MARKER, str(what.cwd)).pids() == set()
 
 
+def test_nothing_survives_us(tool: Path) -> None:
+    """Where we are killed, nobody is left to close anything."""
+    what = warmth(tool)
+    code = f"""
+import anyio, subprocess
+from pathlib import Path
+from mcpconc.target.base import Warmth
+from mcpconc.target.warm import keep_warm
+async def main():
+    what = Warmth(Path({str(tool)!r}), {dict(what.env)!r}, Path({str(what.cwd)!r}))
+    async with keep_warm(what, what.cwd / "log") as warm:
+        await anyio.open_process([warm.shims / "tool", "sleep"], stdout=None, env=what.env)
+        await anyio.sleep(60)
+anyio.run(main)
+"""
+    census = procs.Census(MARKER, str(what.cwd))
+    us = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
+    assert us.stdout is not None
+    us.stdout.readline()  # the program is at work
+    assert len(census.pids()) == 3
+    us.kill()
+    us.wait()
+
+    async def gone() -> None:
+        with anyio.fail_after(10):
+            while census.pids():
+                await anyio.sleep(0.01)
+
+    anyio.run(gone)
+
+
+def test_a_launcher_in_between(tool: Path) -> None:
+    """As where our terminal is to be hidden from the program."""
+    what = warmth(tool)
+    shell = ("/bin/sh", "-c", '"$@"; exit $?', "sh")
+    ordinary, warm = both(tool, "seen", what=Warmth(tool, what.env, what.cwd, prefix=shell * 5))
+    assert warm.stdout == ordinary.stdout
+    assert procs.Census(MARKER, str(what.cwd)).pids() == set()
+
+
 def test_without_the_warm_process_starts_are_ordinary(tool: Path) -> None:
     what = warmth(tool)
 

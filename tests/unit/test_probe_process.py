@@ -27,6 +27,8 @@ c.execute("INSERT INTO t VALUES (1)")
 print(c.execute("SELECT n FROM t").fetchone()[0])
 """
 
+READER = "import sqlite3; sqlite3.connect('a.db').execute('SELECT n FROM t')"
+
 
 def test_a_process_says_who_it_is_and_stands_still_before_anything_else(tmp_path: Path) -> None:
     heard = probed(tmp_path / "world", WRITER)
@@ -73,9 +75,15 @@ def test_a_controller_that_ends_in_mid_wait_lets_everybody_run(tmp_path: Path) -
     def decide(point: dict[str, Any]) -> bytes:
         return HANG_UP if point["kind"] == "sql" else GO
 
-    script = WRITER + "import subprocess, sys; subprocess.run([sys.executable, '-c', 'print(2)'])"
+    script = f"""{WRITER}
+class Mine(sqlite3.Cursor): pass
+print(c.cursor(Mine).execute("SELECT n + 1 FROM t").fetchone()[0])
+sqlite3.connect("a.db").cursor(Mine)
+open("x", "w").close()
+import subprocess, sys; subprocess.run([sys.executable, '-c', 'print(3)'])
+"""
     heard = probed(tmp_path / "world", script, decide)
-    assert (heard.code, sorted(heard.out.split()), heard.err) == (0, ["1", "2"], "")
+    assert (heard.code, sorted(heard.out.split()), heard.err) == (0, ["1", "2", "3"], "")
     assert heard.labels("sql") == ["CREATE TABLE t(n INT)"]
 
 
@@ -91,6 +99,37 @@ def test_killed_at_a_point(tmp_path: Path) -> None:
         "print(c.execute('SELECT count(*) FROM t').fetchone())",
     )
     assert rest.out == "(0,)\n"
+
+
+def test_a_process_that_is_told_so_never_waits_again_but_its_children_do(tmp_path: Path) -> None:
+    def decide(point: dict[str, Any]) -> bytes:
+        return b"q\n" if point["label"] == "script.py" else GO
+
+    script = WRITER + f"import subprocess, sys; subprocess.run([sys.executable, '-c', {READER!r}])"
+    heard = probed(tmp_path / "world", script, decide)
+    assert heard.labels() == ["script.py", "python", "SELECT n FROM t"]
+
+
+def test_points_that_touch_nothing_that_matters_are_not_told(tmp_path: Path) -> None:
+    def decide(point: dict[str, Any]) -> bytes:
+        return b'g {"skip": ["r:a.db:t", "w:a.db:t"]}\n' if point["kind"] == "start" else GO
+
+    script = """
+    import sqlite3
+    c = sqlite3.connect("a.db")
+    c.executescript("CREATE TABLE IF NOT EXISTS t(n INT); CREATE TABLE IF NOT EXISTS u(n INT)")
+    c.execute("SELECT n FROM t")
+    c.execute("SELECT u.n FROM t, u")
+    c.execute("INSERT INTO t VALUES (1)")
+    c.execute("SELECT n FROM t")
+    c.commit()
+    """
+    assert probed(tmp_path / "world", script, decide).labels("sql") == [
+        "SELECT u.n FROM t, u",
+        "INSERT INTO t VALUES (#)",
+        "SELECT n FROM t",
+        "COMMIT",
+    ]
 
 
 def test_another_sitecustomize_is_loaded_as_well(tmp_path: Path) -> None:

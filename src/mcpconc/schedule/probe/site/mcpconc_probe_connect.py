@@ -17,7 +17,7 @@ FACTORY = 5
 """Place of `factory` among the arguments of `sqlite3.connect`."""
 
 makers: dict = {}
-"""Whether this process is controlled → how the class of a connection is made from the one that
+"""Whether they stop or count → how the class of a connection is made from the one that
 was asked for and the module, and that of a cursor."""
 _classes: dict = {}
 
@@ -30,11 +30,12 @@ def _change(module) -> None:
     plain = module.connect
 
     def connect(*args, **kwargs):
-        if not wire.state.mode:
+        stops = wire.state.controlled
+        if not stops and not wire.counting():
             return plain(*args, **kwargs)
         wanted = args[FACTORY] if len(args) > FACTORY else kwargs.get("factory", module.Connection)
         if isinstance(wanted, type) and issubclass(wanted, module.Connection):
-            made = ours(wanted, module)
+            made = ours(wanted, module, stops)
             if len(args) > FACTORY:
                 args = (*args[:FACTORY], made, *args[FACTORY + 1 :])
             else:
@@ -48,12 +49,12 @@ def _change(module) -> None:
         whole.connect = connect
 
 
-def ours(base: Any, module: Any) -> Any:
+def ours(base: Any, module: Any, stops: bool) -> Any:
     """The class of ours that is one of `base` as well: a connection's, or a cursor's."""
-    key = base, wire.state.controlled
+    key = base, stops
     found = _classes.get(key)
     if found is None:
-        make = makers[wire.state.controlled][issubclass(base, module.Cursor)]
+        make = makers[stops][issubclass(base, module.Cursor)]
         made = make(base, module)
         made.__name__, made.__qualname__ = base.__name__, base.__qualname__
         made.__module__, made.__doc__ = base.__module__, base.__doc__
@@ -61,14 +62,14 @@ def ours(base: Any, module: Any) -> Any:
     return found
 
 
-def with_cursors(base: Any, module: Any) -> Any:
-    plain, default = base.cursor, ours(module.Cursor, module)
+def with_cursors(base: Any, module: Any, stops: bool) -> Any:
+    plain, default = base.cursor, ours(module.Cursor, module, stops)
 
     class Connection(base):
         def cursor(self, factory=default):
             theirs = factory is not default and isinstance(factory, type)
             if theirs and issubclass(factory, module.Cursor):
-                factory = ours(factory, module)
+                factory = ours(factory, module, stops)
             return plain(self, factory)
 
         # The short forms make a cursor of their own, without asking `cursor`.

@@ -121,7 +121,7 @@ _READS = frozenset(("r", "rb", "rt", "br", "tr"))
 
 
 def _connection(base: Any, module: Any) -> Any:
-    ours: Any = with_cursors(base, module)
+    ours: Any = with_cursors(base, module, False)
 
     class Connection(ours):
         def __init__(self, *args, **kwargs):

@@ -171,7 +171,7 @@ def _file(path) -> str:
 
 
 def _connection(base: Any, module: Any) -> Any:
-    ours: Any = with_cursors(base, module)
+    ours: Any = with_cursors(base, module, True)
 
     class Connection(ours):
         _mcpconc = None

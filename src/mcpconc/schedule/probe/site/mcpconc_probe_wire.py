@@ -1,5 +1,10 @@
 """Talking to the controller: one connection for each thread, one JSON document a line.
 
+To each point he answers with a line: ``g`` go on; ``k`` kill yourself instead; ``q`` go on, and
+this process is not to wait again; ``g {"skip": [...]}`` go on, and points of this process which
+touch nothing but these (``r:OBJECT``, ``w:OBJECT``), without a lock held or to be taken, are not
+to be told of any more. When he is gone, nobody waits.
+
 Nothing here holds a lock while it waits, and nothing that is done in here is reported.
 """
 
@@ -40,6 +45,7 @@ class State:
         self.agent = 0
         self.announced = False
         self.controlled = False
+        self.skip: frozenset = frozenset()
 
 
 class Local(_thread._local):
@@ -77,9 +83,8 @@ at_fork: list = []
 
 def configure(mode: str, address: str, agent: int) -> None:
     """Begin anew, as the process that this one is now."""
-    forked()
     state.mode, state.address, state.agent = mode, address, agent
-    state.controlled = mode == "control"
+    forked()
 
 
 def forked() -> None:
@@ -90,6 +95,8 @@ def forked() -> None:
     here.link = None
     here.busy = False
     state.announced = False
+    state.controlled = state.mode == "control"
+    state.skip = frozenset()
     for each in at_fork:
         each()
 
@@ -110,13 +117,16 @@ def at(kind: str, label: str, db: str = "", needs: str = "", reads=(), writes=()
             state.announced = True
             if kind != "start":
                 _ask({"kind": "start", "label": process_name()})
+        holds = sorted({name for each in holders for name in each()})
+        if state.skip and needs in ("", "read") and not holds and _skipped(reads, writes):
+            return
         _ask(
             {
                 "kind": kind,
                 "label": label,
                 "db": db,
                 "needs": needs,
-                "holds": sorted({name for each in holders for name in each()}),
+                "holds": holds,
                 "reads": list(reads),
                 "writes": list(writes),
             }
@@ -160,12 +170,23 @@ def _ask(point: dict) -> None:
     link = _send({"at": {"db": "", "needs": "", "holds": [], "reads": [], "writes": [], **point}})
     answer = b""
     while not answer.endswith(b"\n"):
-        more = link.sock.recv(64)
+        more = link.sock.recv(65536)
         if not more:
             raise EOFError
         answer += more
     if answer == b"k\n":
         os.kill(os.getpid(), SIGKILL)
+    elif answer == b"q\n":
+        state.controlled = False
+    elif answer != b"g\n":
+        import json
+
+        state.skip = frozenset(json.loads(answer[2:])["skip"])
+
+
+def _skipped(reads, writes) -> bool:
+    touched = [*(f"r:{name}" for name in reads), *(f"w:{name}" for name in writes)]
+    return bool(touched) and state.skip.issuperset(touched)
 
 
 def _send(message: dict) -> Link:

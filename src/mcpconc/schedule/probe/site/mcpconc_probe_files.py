@@ -46,9 +46,15 @@ def _audit(event: str, args: tuple) -> None:
     meant = _EVENTS.get(event)
     if meant is None or not wire.state.controlled or wire.here.busy:
         return
+    _safely(meant, *args)
+
+
+def _safely(told, *args) -> None:
+    """Whatever goes wrong in here is not the target's affair. What the handler of a signal raises
+    is: an audit hook that raises forbids what it was told of."""
     try:
-        meant(*args)
-    except Exception as error:  # an audit hook that raises forbids what it was told of
+        told(*args)
+    except Exception as error:
         if wire.from_a_handler(error):
             raise
 
@@ -128,6 +134,12 @@ def _makes_directory(path, *_) -> None:
         _writes("open", "make directory", name, listed=(name,))
 
 
+def _looks(path) -> None:
+    name = _state(path)
+    if name:
+        _reads("exists", "look for", name)
+
+
 def _lists(path) -> None:
     name = _state("." if path is None else path)
     if name:
@@ -176,28 +188,27 @@ def _replace() -> None:
     def open(*args, **kwargs):
         file = plain_open(*args, **kwargs)
         if wire.here.after is not None:
-            _opened()
+            _safely(_opened)
         return file
 
     def os_open(*args, **kwargs):
         descriptor = plain_os_open(*args, **kwargs)
         if wire.here.after is not None:
-            _opened()
+            _safely(_opened)
         return descriptor
 
     def stat(path, *args, **kwargs):
         if wire.state.controlled and not wire.here.busy:
-            name = _state(path)
-            if name:
-                _reads("exists", "look for", name)
+            _safely(_looks, path)
         return plain_stat(path, *args, **kwargs)
 
     def lock(plain):
         def locks(fd, operation, *rest):
-            name = _before_lock(fd, operation) if wire.state.controlled else ""
+            if wire.state.controlled and not wire.here.busy:
+                _safely(_before_lock, fd, operation)
             done = plain(fd, operation, *rest)
-            if name:
-                _after_lock(fd, operation, name)
+            if wire.state.controlled:
+                _safely(_after_lock, fd, operation)
             return done
 
         return instead_of(plain, locks, "fcntl")
@@ -212,20 +223,20 @@ def _replace() -> None:
                 functions.add(ours)
 
 
-def _before_lock(fd, operation) -> str:
+def _before_lock(fd, operation) -> None:
     name = _state(_path(fd))
-    if name and not wire.here.busy:
+    if name:
         shared = operation & fcntl.LOCK_SH
         how = "unlock" if operation & fcntl.LOCK_UN else "lock shared" if shared else "lock"
         needs = "" if operation & (fcntl.LOCK_UN | fcntl.LOCK_NB) else "read" if shared else "write"
         label = labels.normal(f"{how} {name}")
         wire.at("lock", label, f"lock:{labels.family(name)}", needs, writes=[_object(name)])
-    return name
 
 
-def _after_lock(fd, operation, name: str) -> None:
+def _after_lock(fd, operation) -> None:
+    name = _state(_path(fd))
     number = fd if isinstance(fd, int) else fd.fileno()
-    if operation & fcntl.LOCK_EX:
+    if name and operation & fcntl.LOCK_EX:
         _locks[number] = name
     else:
         _locks.pop(number, None)

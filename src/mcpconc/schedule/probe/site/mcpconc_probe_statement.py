@@ -77,7 +77,11 @@ def parse(sql: str, bare: bool = False) -> Statement:
     if found is None:
         if len(_known) >= 2000:
             _known.clear()
-        found = _known[key] = _parse(sql, bare)
+        try:
+            found = _parse(sql, bare)
+        except Exception:  # then it is no point, but the target's affair
+            found = Statement("", "")
+        _known[key] = found
     return found
 
 

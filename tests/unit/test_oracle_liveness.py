@@ -207,3 +207,36 @@ def test_locks_of_a_deadlock_are_not_told_twice():
 def test_the_protocol_does_not_call_the_responses_of_a_deadlock_lost():
     run = story(*TWO, CIRCLE, *GIVEN_UP, rest(), asked(ping="answered", read="answered"))
     assert protocol(run).verdict is Verdict.OK
+
+
+def stands(agent: int, label: str, path: str, holder: int) -> Note:
+    return {**wait(agent, path, holder), "label": label, "call": str(agent)}
+
+
+BEGIN = "BEGIN IMMEDIATE"
+MET = {
+    "what": "deadlock",
+    "edges": [stands(1, BEGIN, "sessions.db", 2), stands(2, BEGIN, "workspace.db", 1)],
+}
+
+
+def test_a_deadlock_under_control_is_one_whatever_came_of_it():
+    result = judged(*TWO, MET, "1< ok", "2< ok", rest())
+    assert heads(result) == [("deadlock", "sessions.db + workspace.db", "")]
+    found = result.findings[0]
+    assert found.calls == ("1", "2")
+    assert found.reason[0] == (
+        "agent 1 waits for the lock on sessions.db, held by agent 2. "
+        "It stood before: BEGIN IMMEDIATE"
+    )
+
+
+def test_who_waits_beside_a_deadlock_under_control_is_not_in_it():
+    edges = [*MET["edges"], stands(0, BEGIN, "other.db", 1)]
+    assert judged(*TWO, {**MET, "edges": edges}).findings[0].calls == ("1", "2")
+
+
+def test_a_deadlock_that_was_seen_from_outside_too_is_told_once():
+    seen = waits(wait(1, "sessions.db", 2), wait(2, "workspace.db", 1))
+    kinds = [kind for kind, *_ in heads(judged(*TWO, MET, seen, *GIVEN_UP))]
+    assert kinds == ["deadlock"]

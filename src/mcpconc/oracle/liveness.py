@@ -1,8 +1,8 @@
 """Liveness: when a run is over, nothing of it is still at work, nothing is locked, everybody
 answers.
 
-Judged from notes of the history alone (`mcpconc.aftermath` and `mcpconc.vitals` write them), so
-that a saved run is judged as it was. A run without them has nothing to judge. Locks are left
+Judged from notes of the history alone (`mcpconc.aftermath`, `mcpconc.vitals` and controlled
+schedulers write them), so that a saved run is judged as it was. A run without them has nothing to judge. Locks are left
 behind only where nobody is at work any more: who still works may still let go.
 """
 
@@ -132,7 +132,34 @@ def deadlocked(history: History) -> frozenset[str]:
 
 
 def _deadlocks(history: History) -> Iterator[Finding]:
-    """Waits that never ended: a circle, or a wait of everybody who had a call in flight.
+    """Waits that never ended by themselves: first those that a controlled scheduler drove the
+    target into, then those that were seen from outside."""
+    met = list(_met(history))
+    yield from met
+    told = {found.fingerprint.kind for found in met}
+    yield from (found for found in _seen(history) if found.fingerprint.kind not in told)
+
+
+def _met(history: History) -> Iterator[Finding]:
+    """Where nobody could go on under control, each waited for a lock that another held. It is a
+    deadlock, whatever came of it: only somebody's time limit ends it."""
+    for note in history.notes("deadlock"):
+        edges: Sequence[Edge] = note.value["edges"]
+        circle = _circle(edges) or list(edges)
+        who = " and ".join(dict.fromkeys(_name(edge) for edge in circle))
+        yield finding(
+            NAME,
+            "deadlock",
+            " + ".join(sorted({masked(edge["path"]) for edge in circle})),
+            summary=f"deadlock: calls of {who} wait for each other",
+            reason=[f"{_words(edge)} It stood before: {edge['label']}" for edge in circle],
+            calls=list(dict.fromkeys(edge["call"] for edge in circle)),
+            evidence={"edges": circle},
+        )
+
+
+def _seen(history: History) -> Iterator[Finding]:
+    """A circle of waits, or a wait of everybody who had a call in flight.
 
     A note of waits is no finding by itself. It becomes one where a call that was in flight
     then, of somebody who waited, was never answered.

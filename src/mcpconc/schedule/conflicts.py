@@ -79,7 +79,7 @@ def effective(point: Point, unseen: dict[str, set[str]]) -> Access:
     """
     for database in unseen.keys() - point.holds:  # over without a COMMIT that was seen
         del unseen[database]
-    if not point.db:
+    if not point.db or point.kind == "lock":  # the lock on a file is that file
         return Access(point.reads, point.writes)
     inside = f"{point.db}:"
     theirs = frozenset(name for name in point.writes if name.startswith(inside))

@@ -144,6 +144,8 @@ class Control:
 
     def go(self, thread: Thread, kill: bool = False) -> None:
         """Let a thread go on; or have its process kill itself."""
+        if thread.point is not None and thread.point.frees:
+            self._holds(thread.pid, thread.holds - {thread.point.frees})
         thread.last, thread.point = thread.point, None
         thread.released, thread.waits = True, ""
         with suppress(OSError):  # it has died; its hang-up is on the way
@@ -207,10 +209,16 @@ class Control:
             self.counts.setdefault(thread.agent, {})[thread.pid] = counts
         return thread
 
+    def _holds(self, pid: int, holds: frozenset[str]) -> None:
+        """What a process holds is said by whichever of its threads spoke last."""
+        for thread in self.threads:
+            if thread.pid == pid:
+                thread.holds = holds
+
     def _at(self, thread: Thread, point: Point) -> None:
         self.points += 1
         thread.access = effective(point, thread.unseen)
-        thread.holds = point.holds
+        self._holds(thread.pid, point.holds)
         if self._pilot is None:
             with suppress(OSError):
                 thread.raw.send(GO)

@@ -314,7 +314,9 @@ class Controlled:
             for thread in self._control.of(lane.agent):
                 holder = self._blocker(thread)
                 if holder is not None and thread.point is not None:
-                    if thread.point.needs == "ddl":  # it may turn out to need nothing
+                    # It may turn out to need nothing; or who held it may have let go of it since
+                    # without a word (a connection that is closed) and wait for this very thread.
+                    if thread.point.needs == "ddl" or holder.point is None:
                         self._release(thread)
                         return True
                     edges.append(_edge(thread, holder, lane.call))
@@ -463,6 +465,6 @@ def _edge(thread: Thread, holder: Thread, call: str) -> dict[str, Any]:
         "command": thread.name,
         "call": call,
         "label": thread.point.label,
-        "path": thread.point.lock,
+        "path": thread.point.lock.removeprefix("lock:"),
         "held_by": [{"agent": holder.agent, "pid": holder.pid, "command": holder.name}],
     }

@@ -76,6 +76,13 @@ class Point:
         taken = self.needs in ("write", "ddl") and self.db not in self.holds
         return self.db if taken else ""
 
+    @property
+    def frees(self) -> str:
+        """The lock that this thread lets go of here; or empty. A process that goes on to wait for
+        a child after it says nothing more, and yet holds nothing."""
+        unlocks = self.kind == "lock" and not self.needs
+        return self.db if self.needs == "commit" or unlocks else ""
+
 
 @dataclass(frozen=True, slots=True)
 class Step:

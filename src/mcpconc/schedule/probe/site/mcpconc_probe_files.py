@@ -230,7 +230,7 @@ def _before_lock(fd, operation) -> None:
         how = "unlock" if operation & fcntl.LOCK_UN else "lock shared" if shared else "lock"
         needs = "" if operation & (fcntl.LOCK_UN | fcntl.LOCK_NB) else "read" if shared else "write"
         label = labels.normal(f"{how} {name}")
-        wire.at("lock", label, f"lock:{labels.family(name)}", needs, writes=[_object(name)])
+        wire.at("lock", label, f"lock:{name}", needs, writes=[_object(name)])
 
 
 def _after_lock(fd, operation) -> None:
@@ -247,7 +247,7 @@ def _held() -> list:
     for number, name in list(_locks.items()):
         if labels.inside(_path(number)) != name:
             _locks.pop(number, None)
-    return [f"lock:{labels.family(name)}" for name in list(_locks.values())]
+    return [f"lock:{name}" for name in list(_locks.values())]
 
 
 def _path(fd) -> str:

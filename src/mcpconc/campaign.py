@@ -18,6 +18,7 @@ from pathlib import Path
 import anyio
 import anyio.to_thread
 
+from mcpconc.again import Turn
 from mcpconc.alone import its_own_model
 from mcpconc.errors import Exit, TargetError, UsageError
 from mcpconc.events import (
@@ -34,12 +35,12 @@ from mcpconc.lineup.orders import MOST_LANES
 from mcpconc.lineup.same import Volatile
 from mcpconc.program import Program
 from mcpconc.rig import Execution, Rig, in_flight, outcomes, rig
-from mcpconc.schedule import NAMES
+from mcpconc.schedule import members
 from mcpconc.strategies import CascadeMachine, Knobs, ProgramMachine, generate
 from mcpconc.target import resolve
 from mcpconc.target.base import Identity, Progress, Target
 from mcpconc.target.warm import Start
-from mcpconc.variety import Feature, focused
+from mcpconc.variety import Feature, focused, varied
 from mcpconc.verdict import Verdict
 
 __all__ = ["FuzzConfig", "fuzz", "programs"]
@@ -64,10 +65,13 @@ TROUBLES = 3
 """Times in a row that the target may fail to come up again before a campaign gives up."""
 
 LARGE = 20
-"""Calls of the programs that small ones are cut out of where the target is its own model."""
+"""Calls of the programs that small ones are cut out of."""
 
-CUTS = 3
+CUTS = 2
 """Small programs that are cut out of a large one: more of them are much alike."""
+
+POOL = 3
+"""Batches of large programs of which small ones are cut together, most telling first."""
 
 AGAIN = 3
 """Runs of each program where the target is its own model: its sequential runs, which cost most,
@@ -85,7 +89,11 @@ class FuzzConfig:
 
     `itself` is given where the target is its own model: what is known to be volatile. Programs
     are then cut into small ones that can be compared with all their orders, of `calls` calls at
-    most, and each is run several times."""
+    most, and each is run several times.
+
+    With `control` the target's processes load the probe; without it, schedulers that need one
+    behave as `free`. Programs are small ones then, too, and are run for as long as that shows
+    something new."""
 
     out: Path
     target: str = "empirica"
@@ -102,6 +110,7 @@ class FuzzConfig:
     machine: type[ProgramMachine] = CascadeMachine
     itself: Volatile | None = None
     start: Start = Start.ORDINARY
+    control: bool = False
     clock: Callable[[], float] = field(default=time.monotonic)
 
 
@@ -177,7 +186,11 @@ async def fuzz(config: FuzzConfig, emit: Emit) -> CampaignFinished:
             work = config.out / "work"
             rigs = [
                 await stack.enter_async_context(
-                    rig(target, identity, config.agents, work, progress, config.start)
+                    rig(
+                        *(target, identity, config.agents, work, progress),
+                        config.start,
+                        "control" if config.control else None,
+                    )
                 )
                 for identity in identities
             ]
@@ -192,7 +205,7 @@ async def fuzz(config: FuzzConfig, emit: Emit) -> CampaignFinished:
                     version=target.version,
                     agents=config.agents,
                     identities=tuple(identity.value for identity in identities),
-                    schedulers=NAMES if config.scheduler == "mixed" else (config.scheduler,),
+                    schedulers=members(config.scheduler),
                     seed=config.seed,
                     out=config.out,
                     max_time=config.max_time,
@@ -256,6 +269,8 @@ async def _loop(
     drawn = programs(config)
     turns = cycle(rigs)
     troubles = 0
+    turn: Turn | None = None
+    on = rigs[0]
     for n in count():
         try:
             await _minimise(config, keeper, started)
@@ -265,11 +280,17 @@ async def _loop(
                 while config.shrink and keeper.pending and config.max_time is None:
                     await keeper.minimise_next(None)
                 return f"{tally.runs} run{'s' * (tally.runs > 1)} done"
-            program = await anyio.to_thread.run_sync(next, drawn, None)
-            if program is None:
-                return "the strategy has no more programs"
-            on = next(turns)
+            if turn is None or turn.exhausted:
+                program = await anyio.to_thread.run_sync(next, drawn, None)
+                if program is None:
+                    return "the strategy has no more programs"
+                on, turn = next(turns), Turn(program)
+            program = turn.program
             execution = await on.run(program, config.scheduler, config.seed * 7919 + n)
+            if execution.steps and on.world.control is not None:
+                turn.add(execution.steps, on.world.control.pairs)
+            else:
+                turn = None
         except TargetError as error:
             tally.infra += 1
             troubles += 1
@@ -311,7 +332,10 @@ async def _confirm(
 
         async def ordinary(identity: Identity) -> Rig:
             if identity not in made:
-                on = rig(target, identity, config.agents, config.out / "work", progress)
+                on = rig(
+                    *(target, identity, config.agents, config.out / "work", progress),
+                    probe="control" if config.control else None,
+                )
                 made[identity] = await stack.enter_async_context(on)
                 if config.itself is not None:
                     its_own_model(made[identity], config.itself)
@@ -335,16 +359,27 @@ def _exit(interrupted: bool, tally: Tally, keeper: Keeper) -> Exit:
 
 def programs(config: FuzzConfig) -> Iterator[Program]:
     """What a campaign runs, for as long as it runs: the same programs for the same seed."""
-    calls = config.calls if config.itself is None else LARGE
-    knobs = Knobs(config.agents, calls, config.share, config.inflight)
+    small = config.itself is not None or config.control
+    knobs = Knobs(config.agents, LARGE if small else config.calls, config.share, config.inflight)
     seen: Counter[Feature] = Counter()
-    for batch in count():
-        fresh = generate(config.machine, knobs, config.seed * 1_000_003 + batch, BATCH)
+    given: set[str] = set()
+    for start in count(0, POOL if small else 1):
+        fresh = [
+            program
+            for batch in range(start, start + (POOL if small else 1))
+            for program in generate(config.machine, knobs, config.seed * 1_000_003 + batch, BATCH)
+        ]
         if not fresh:
             return
-        if config.itself is None:
+        if not small:
             yield from fresh
             continue
-        for program in fresh:
-            for small in islice(focused(program, seen, config.calls, MOST_LANES), CUTS):
-                yield from repeat(small, AGAIN)
+        lanes = config.agents if config.itself is None else MOST_LANES
+        cuts = {
+            cut.digest(): cut
+            for program in fresh
+            for cut in islice(focused(program, seen, config.calls, lanes), CUTS)
+        }
+        for cut in varied([cut for digest, cut in cuts.items() if digest not in given]):
+            yield from repeat(cut, AGAIN if config.itself is not None else 1)
+        given |= cuts.keys()

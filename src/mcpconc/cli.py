@@ -44,6 +44,7 @@ sequential) and kept as a trace in OUT/traces. Ctrl-C stops cleanly and keeps wh
 examples:
   mcpconc fuzz --max-time 5m
   mcpconc fuzz --runs 20 --agents 3 --scheduler convoy --seed 1
+  mcpconc fuzz --scheduler portfolio --start fork --agents 3 --calls 4
   mcpconc fuzz --target empirica==1.13.0 --identity isolated
   mcpconc fuzz --target server.toml --machine mypackage.machines:Mine
   mcpconc fuzz --plant equal-rounds --max-time 1m
@@ -251,13 +252,20 @@ def _fuzz(to: argparse.ArgumentParser) -> None:
         "--scheduler",
         default="mixed",
         metavar="NAME",
-        help="free, barrier, convoy or mixed (mixed)",
+        help="free, barrier, convoy, or mixed of these; random, pct:D, or portfolio of these, "
+        "which decide inside the calls of Python servers (mixed)",
+    )
+    to.add_argument(
+        "--no-probe",
+        action="store_true",
+        help="load nothing into the server's processes: random, pct:D and portfolio are then free",
     )
     to.add_argument(
         "--calls",
         type=_positive,
         metavar="N",
-        help="about how many per program (12; with --model self 4, and 6 at most)",
+        help="about how many per program (12; 4 with --model self, which allows 6, and with "
+        "random, pct:D and portfolio",
     )
     to.add_argument(
         "--share",

@@ -6,7 +6,7 @@ unfinished, and replaced when something smaller is known.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -14,6 +14,8 @@ from mcpconc.events import Emit, FindingFound, Kept, ShrinkProgress, TraceSaved
 from mcpconc.minimise import Minimised, among, involved_tools, minimise
 from mcpconc.oracle.base import Finding, Fingerprint, Label
 from mcpconc.rig import Execution, Rig
+from mcpconc.schedule import Scheduler
+from mcpconc.steer import followed
 from mcpconc.target.base import Identity
 from mcpconc.trace import Shrink, Trace, discard, slug
 
@@ -209,7 +211,10 @@ class Keeper:
                 return
             head, first = entry.finding.fingerprint.head(), entry.execution
             on = await ordinary(entry.rig.identity)
-            for n, scheduler in enumerate(among(first.scheduler, CONFIRMING)):
+            schedulers: Iterable[str | Scheduler] = among(first.scheduler, CONFIRMING)
+            if first.schedule:
+                schedulers = (followed(first, first.seed + n) for n in range(CONFIRMING))
+            for n, scheduler in enumerate(schedulers):
                 result = await on.run(first.run.program, scheduler, first.seed + n)
                 entry.confirmed = (0, n + 1)
                 self._see(entry, result)
@@ -289,6 +294,7 @@ def as_trace(
         label_basis=basis,
         seed=seed,
         quiescent=execution.run.quiescent,
+        schedule=execution.schedule,
         shrink=how,
         complete=True,
     )

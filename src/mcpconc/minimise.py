@@ -11,7 +11,9 @@ from mcpconc.label import LIMIT, Labelled, label
 from mcpconc.oracle.base import Finding, Label
 from mcpconc.program import Program
 from mcpconc.rig import Execution, Rig
+from mcpconc.schedule import Scheduler
 from mcpconc.shrink import Attempt, shrink
+from mcpconc.steer import fewest_switches, followed, steered
 from mcpconc.trace import Shrink
 
 __all__ = ["Head", "Minimised", "among", "involved_tools", "minimise"]
@@ -32,6 +34,9 @@ ALONE = 8
 
 ALONE_SECONDS = 10.0
 """What more attempts may cost where runs are quick."""
+
+SWITCHES = 40
+"""Attempts at fewer switches in the schedule of a minimal program."""
 
 ROTATION = ("barrier", "convoy", "free")
 
@@ -76,19 +81,27 @@ async def minimise(
     from_calls = program.concurrent()
     seeds = count(execution.seed)
 
-    runs = _Runs()
+    runs = _Runs(latest=execution if execution.schedule else None)
     runs.add(program, execution)
     enough = enough or expired
     accepted: list[int] = []
 
+    def tries(candidate: Program, most: int) -> Iterator[str | Scheduler]:
+        if not overlaps(candidate):
+            return iter(["free"])
+        if runs.latest is not None:
+            return steered(runs.latest, candidate, next(seeds), most)
+        return among(execution.scheduler, most)
+
     async def attempt(candidate: Program) -> Attempt:
         made = 0
         easy = bool(accepted) and set(accepted) == {1}
-        for scheduler in among(execution.scheduler, EASY_TRIES if easy else TRIES):
+        for scheduler in tries(candidate, EASY_TRIES if easy else TRIES):
             result = runs.add(candidate, await on.run(candidate, scheduler, next(seeds)))
             made += 1
             if head in result.heads():
                 accepted.append(made)
+                runs.latest = result if result.schedule else runs.latest
                 return Attempt(1, made, _pick(result, head).calls)
             if enough() or not overlaps(candidate):
                 break
@@ -130,9 +143,19 @@ async def minimise(
     else:
         labelled = Labelled(Label.UNLABELLED, "it did not come back", 0, 0)
     smallest = labelled.shown or smallest
-    scheduler = runs.shown(smallest, head).scheduler
+    shown = runs.shown(smallest, head)
+    if shown.schedule:
+        shown = await fewest_switches(
+            shown,
+            lambda made: head in made.heads(),
+            lambda which, how: on.run(which, how, next(seeds)),
+            attempts=SWITCHES,
+            expired=expired,
+        )
+        runs.prefer(smallest, head, shown)
     again: list[Execution] = []
     while len(again) < FINAL_TRIES and shrunk.reproduced and not expired():
+        scheduler = followed(shown, next(seeds)) if shown.schedule else shown.scheduler
         again.append(runs.add(smallest, await on.run(smallest, scheduler, next(seeds))))
 
     def minimal(which: Head) -> Minimised:
@@ -173,6 +196,8 @@ async def minimise(
 class _Runs:
     """All runs of one minimisation: which program showed which heads, and when first."""
 
+    latest: Execution | None = None
+    """The last accepted run under control, whose schedule the next candidate is tried with."""
     _by_program: dict[str, dict[Head, Execution]] = field(default_factory=dict)
     _in_order: set[Head] = field(default_factory=set)
 
@@ -187,6 +212,10 @@ class _Runs:
     def shown(self, program: Program, head: Head) -> Execution:
         """The first run of this program that showed this head."""
         return self._by_program[program.digest()][head]
+
+    def prefer(self, program: Program, head: Head, execution: Execution) -> None:
+        """From now on, this is the run that showed it."""
+        self._by_program[program.digest()][head] = execution
 
     def heads(self, program: Program) -> set[Head]:
         return set(self._by_program[program.digest()])

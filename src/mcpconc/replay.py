@@ -21,10 +21,13 @@ from mcpconc.oracle.base import Label, judge
 from mcpconc.oracle.itself import volatile_of
 from mcpconc.recheck import spec_of
 from mcpconc.rig import Execution, Rig, rig
+from mcpconc.schedule import REPLAY, make
+from mcpconc.schedule.policies import DIVERGED
 from mcpconc.target import resolve
 from mcpconc.target.base import Identity
 from mcpconc.target.warm import Start
 from mcpconc.trace import Trace, to_run
+from mcpconc.world import ProbeMode
 
 __all__ = ["Replay", "Status", "replay", "shrink_trace"]
 
@@ -41,7 +44,8 @@ class Replay:
     """How often a trace failed again with the head of its fingerprint.
 
     `others` are further fingerprints that came up. `tried` may be less than was asked for when
-    the replay was interrupted (`interrupted`) or went wrong (`error`).
+    the replay was interrupted (`interrupted`) or went wrong (`error`). `diverged` tries could not
+    follow the recorded schedule to its end.
     """
 
     trace: Path | None
@@ -50,6 +54,7 @@ class Replay:
     others: tuple[str, ...] = ()
     error: str = ""
     interrupted: bool = False
+    diverged: int = 0
 
     @property
     def status(self) -> Status:
@@ -71,8 +76,8 @@ async def replay(
     """Run the program of `trace` `times` times with its scheduler and identity mode, on the
     target SPEC `target` (the trace's own where that is empty); calls start as `start` says.
 
-    The recorded scheduler seed comes first; further tries draw new ones, so that a race of
-    timing gets more than one chance.
+    Where a schedule was recorded each try follows it. Elsewhere the recorded scheduler seed comes
+    first, and further tries draw new ones, so that a race of timing gets more than one chance.
 
     :raises TraceError: if the trace holds no finding to look for.
     """
@@ -80,7 +85,7 @@ async def replay(
     if wanted is None:
         raise TraceError(f"{trace.path}: holds no finding, so there is nothing to reproduce")
     head = wanted.fingerprint.head()
-    hits = tried = 0
+    hits = tried = diverged = 0
     others: set[str] = set()
     error = ""
 
@@ -98,15 +103,17 @@ async def replay(
                 work,
                 progress,
                 start,
+                _probe(trace),
             ) as on:
                 _as_model(trace, on)
                 with anyio.CancelScope() as scope:
                     signals.scopes.append(scope)
                     for n in range(times):
-                        result = await on.run(
-                            trace.program, trace.scheduler, trace.scheduler_seed + n
-                        )
+                        seed = trace.scheduler_seed + n
+                        how = make(REPLAY, seed, trace.schedule) if trace.schedule else None
+                        result = await on.run(trace.program, how or trace.scheduler, seed)
                         tried += 1
+                        diverged += how is not None and _diverged(result)
                         hit = head in result.heads()
                         hits += hit
                         others |= {
@@ -118,7 +125,7 @@ async def replay(
         except TargetError as trouble:
             error = str(trouble)
             emit(ReplayTried(n=tried + 1, of=times, reproduced=None, text=error))
-    return Replay(trace.path, hits, tried, tuple(sorted(others)), error, bool(signals))
+    return Replay(trace.path, hits, tried, tuple(sorted(others)), error, bool(signals), diverged)
 
 
 async def shrink_trace(
@@ -151,7 +158,8 @@ async def shrink_trace(
     async with interrupts(progress) as signals:
         await system.install(progress)
         async with rig(
-            system, Identity(trace.identity), trace.program.agents, work, progress
+            *(system, Identity(trace.identity), trace.program.agents, work, progress),
+            probe=_probe(trace),
         ) as on:
             _as_model(trace, on)
             # From here on the first signal ends the search, not the run that it is at.
@@ -186,6 +194,15 @@ async def shrink_trace(
     return smaller or trace, bool(signals)
 
 
+def _probe(trace: Trace) -> ProbeMode | None:
+    return "control" if trace.schedule else None
+
+
+def _diverged(execution: Execution) -> bool:
+    notes = execution.run.history.notes("scheduler")
+    return any(str(note.value.get("text")).startswith(DIVERGED) for note in notes)
+
+
 def _as_model(trace: Trace, on: Rig) -> None:
     """Where the target itself was the model it is so again, and what was volatile is so still."""
     if trace.model:
@@ -201,6 +218,7 @@ def _as_executed(trace: Trace) -> Execution:
     run = to_run(trace, spec_of(trace.target))
     oracles = (*ORACLES, SELF) if trace.model else ORACLES
     execution = Execution(run, judge(run, oracles), trace.scheduler, trace.scheduler_seed, 0.0)
+    execution = replace(execution, schedule=trace.schedule)
     wanted = trace.finding
     if wanted is None or wanted.fingerprint.head() not in execution.heads():
         raise TraceError(

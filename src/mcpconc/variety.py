@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import combinations
+from math import fsum
 
 from mcpconc.cuts import needs, normal, overlaps
 from mcpconc.program import Call, Program, Ref
@@ -111,7 +112,8 @@ def varied(programs: Sequence[Program]) -> list[Program]:
 
 def _worth(shown: Collection[Feature], seen: Counter[Feature]) -> float:
     """A feature counts less each time that it was shown."""
-    return sum(1 / (1 + seen[feature]) for feature in shown)
+    # Sets come in another order in each process, and rounding must not decide which is best.
+    return fsum(1 / (1 + seen[feature]) for feature in shown)
 
 
 def focused(program: Program, seen: Counter[Feature], calls: int, lanes: int) -> Iterator[Program]:

@@ -57,10 +57,8 @@ def fuzz(args: Namespace) -> Exit:
     from mcpconc import campaign, schedule
 
     _need_git()
-    if args.scheduler not in schedule.NAMES:
-        raise UsageError(
-            f"unknown scheduler {args.scheduler!r}: use one of {', '.join(schedule.NAMES)}"
-        )
+    schedule.make(args.scheduler, 0)  # is there one of this name?
+    control = schedule.controlled(args.scheduler) and not args.no_probe
     target = _target(args.target, args.plant)
     check_start(resolve(target), Start(args.start))
     config = campaign.FuzzConfig(
@@ -73,12 +71,13 @@ def fuzz(args: Namespace) -> Exit:
         seed=secrets.randbelow(2**32) if args.seed is None else args.seed,
         inflight=args.inflight,
         scheduler=args.scheduler,
-        calls=_calls(args.calls, args.model),
+        calls=_calls(args.calls, args.model, control),
         share=args.share,
         shrink=not args.no_shrink,
         machine=_machine(args.machine),
         itself=_itself(args),
         start=Start(args.start),
+        control=control,
     )
     log.configure(args.out / log.NAME, verbose=args.verbose - args.quiet)
     with _console(args) as console:
@@ -294,9 +293,9 @@ def _agents(wanted: int | None, model: str) -> int:
     return wanted or MOST_LANES
 
 
-def _calls(wanted: int | None, model: str) -> int:
+def _calls(wanted: int | None, model: str, control: bool) -> int:
     if model != "self":
-        return wanted or 12
+        return wanted or (4 if control else 12)
     if wanted is not None and wanted > MOST_CALLS:
         raise UsageError(
             f"--calls {wanted}: with --model self every order of the calls is run, which "

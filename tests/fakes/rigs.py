@@ -53,6 +53,8 @@ class Script:
     """(target, identity, agents) of each rig."""
     starts: list[Start] = field(default_factory=list)
     """How each rig starts its calls."""
+    probes: list[str | None] = field(default_factory=list)
+    """What each rig has loaded into its target."""
     target: Any = None
     """The target of the last rig."""
 
@@ -71,9 +73,11 @@ class Script:
         base: Path,
         progress: Any,
         start: Start = Start.ORDINARY,
+        probe: str | None = None,
     ) -> AsyncIterator[ScriptedRig]:
         self.opened.append((target.name, identity.value, agents))
         self.starts.append(start)
+        self.probes.append(probe)
         self.target = target
         yield ScriptedRig(self, identity)
 

@@ -111,6 +111,7 @@ def test_every_flag_of_fuzz_arrives(asked: dict[str, Any]) -> None:
     del asked["machine"]
     assert asked == {
         "itself": None,
+        "control": False,
         "target": "empirica==1.14.18",
         "agents": 7,
         "max_time": 90.0,
@@ -131,6 +132,23 @@ def test_the_target_as_its_own_model(asked: dict[str, Any]) -> None:
     assert main("fuzz --model self --volatile t.at,t.took --volatile u --steady v".split()) == 0
     assert asked["itself"] == Volatile(frozenset({"t.at", "t.took", "u"}), steady=frozenset({"v"}))
     assert (asked["agents"], asked["calls"]) == (3, 4)
+
+
+@pytest.mark.parametrize(
+    ("words", "control", "calls"),
+    [
+        ("--scheduler random", True, 4),
+        ("--scheduler pct:2", True, 4),
+        ("--scheduler portfolio --calls 7", True, 7),
+        ("--scheduler portfolio --no-probe", False, 12),
+        ("--scheduler convoy", False, 12),
+    ],
+)
+def test_schedulers_that_decide_inside_the_calls_need_the_probe(
+    asked: dict[str, Any], words: str, control: bool, calls: int
+) -> None:
+    assert main(["fuzz", *words.split()]) == 0
+    assert (asked["control"], asked["calls"]) == (control, calls)
 
 
 def test_what_fuzz_does_unasked(asked: dict[str, Any]) -> None:
@@ -482,6 +500,7 @@ def replayed(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
             others=(),
             error=error,
             interrupted=record.get("interrupted", False),
+            diverged=record.get("diverged", 0),
             status=SimpleNamespace(value="ERROR" if error else status),
         )
 
@@ -617,3 +636,11 @@ def test_saved_traces_are_found_in_out_too() -> None:
     lost_task().save(Path("out/traces/lost-task-00112233"))
     assert main(["show", "0011"]) == 0
     assert load(Path("out/traces/lost-task-00112233")).complete
+
+
+def test_a_replay_says_what_could_not_follow_its_schedule(
+    replayed: dict[str, Any], saved: Path, capsys: Capture
+) -> None:
+    replayed["diverged"] = 1
+    main(["replay", "lost-task", "--times", "3"])
+    assert "1 of 3 could not follow the recorded schedule" in capsys.readouterr().out

@@ -125,6 +125,7 @@ def replay_document(replay: Replay) -> dict[str, Any]:
         "status": replay.status.value,
         "reproduced": replay.reproduced,
         "tried": replay.tried,
+        "diverged": replay.diverged,
         "others": list(replay.others),
         "error": replay.error or None,
     }
@@ -133,6 +134,8 @@ def replay_document(replay: Replay) -> dict[str, Any]:
 def replay_text(replay: Replay) -> str:
     text = f"{replay.status.value} {replay.reproduced}/{replay.tried}  {replay.trace}\n"
     text += f"  {replay.error}\n" if replay.error else ""
+    if replay.diverged:
+        text += f"  {replay.diverged} of {replay.tried} could not follow the recorded schedule\n"
     text += "".join(f"  + {other}  (not what this trace was kept for)\n" for other in replay.others)
     return text
 

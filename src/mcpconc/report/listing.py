@@ -38,9 +38,13 @@ def listing(roots: Sequence[Path]) -> dict[str, list[Entry]]:
         "schedulers": [
             _entry(name, _module(type(schedule.make(name, 0))))
             for name in schedule.NAMES
-            if name != schedule.MIXED
+            if len(schedule.members(name)) == 1 and "D" not in name
         ]
-        + [_entry(schedule.MIXED, "another one of these for each run, by seed")],
+        + [_entry("pct:D", "random priorities and D - 1 random changes of them, inside the calls")]
+        + [
+            _entry(name, f"for each run one of {', '.join(schedule.members(name))}, by seed")
+            for name in (schedule.MIXED, schedule.PORTFOLIO)
+        ],
         "identity modes": [_entry(mode.value, IDENTITIES[mode]) for mode in Identity],
         "machines": [_entry(name, machine) for name, machine in _machines()],
         "tools": [_entry(tool, "CascadeMachine") for tool in sorted(CascadeMachine.tools)],

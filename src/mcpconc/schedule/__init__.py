@@ -20,16 +20,24 @@ __all__ = [
     "CONTROLLED",
     "MIXED",
     "NAMES",
+    "PORTFOLIO",
     "REPLAY",
+    "REPLAY_LOOSELY",
     "Scheduler",
     "Surroundings",
     "controlled",
     "make",
+    "members",
     "planned",
 ]
 
 MIXED = "mixed"
 """Not a scheduler itself: one of the others for each run, by seed."""
+
+PORTFOLIO = "portfolio"
+"""One of those that control the target for each run, by seed: no one of them finds everything."""
+
+PORTFOLIO_OF = ("random", "pct:2", "pct:3", "pct:5")
 
 REPLAY = "replay"
 """Follows a recorded schedule; after it, or where it diverges, whoever is first goes on."""
@@ -49,25 +57,31 @@ _MAKERS: dict[str, Callable[[int], Scheduler]] = {
 CONTROLLED = ("random", "pct:D")
 """Schedulers that need the probe; D is a depth from 1 on."""
 
-NAMES = (*_MAKERS, "random", "pct:3", MIXED)
+NAMES = (*_MAKERS, *CONTROLLED, MIXED, PORTFOLIO)
+
+
+def members(name: str) -> tuple[str, ...]:
+    """The schedulers that one of this name is for a run."""
+    return {MIXED: tuple(_MAKERS), PORTFOLIO: PORTFOLIO_OF}.get(name, (name,))
 
 
 def controlled(name: str) -> bool:
     """Whether a scheduler of this name needs the probe."""
-    return name == "random" or name.partition(":")[0] in ("pct", REPLAY, REPLAY_RANDOM)
+    return name.partition(":")[0] in ("random", "pct", PORTFOLIO, REPLAY, REPLAY_RANDOM)
 
 
 def make(
     name: str, seed: int, schedule: Sequence[Any] = (), kills: Sequence[Kill] = ()
 ) -> Scheduler:
-    """A scheduler for one run. Its `name` and `seed` say what it really is: `mixed` gives one
-    of the others. `schedule` is what those that replay follow; at `kills` controlled ones kill.
+    """A scheduler for one run. Its `name` and `seed` say what it really is: `mixed` and
+    `portfolio` give one of the others. `schedule` is what those that replay follow; at `kills`
+    controlled ones kill.
 
     :raises UsageError: for an unknown name.
     :raises TraceError: if `schedule` is none.
     """
-    if name == MIXED:
-        name = random.Random(f"{MIXED}/{seed}").choice(tuple(_MAKERS))
+    if len(of := members(name)) > 1:
+        name = random.Random(f"{name}/{seed}").choice(of)
     if name in _MAKERS:
         return _MAKERS[name](seed)
     if name == "random":
@@ -83,8 +97,7 @@ def make(
             return Follow(recorded.steps, then, loose=name == REPLAY_LOOSELY)
 
         return Controlled(name, seed, follow, recorded, kills)
-    known = ", ".join((*_MAKERS, *CONTROLLED, MIXED))
-    raise UsageError(f"unknown scheduler {name!r}: use one of {known}")
+    raise UsageError(f"unknown scheduler {name!r}: use one of {', '.join(NAMES)}")
 
 
 def planned(plan: Plan, skip: tuple[frozenset[str], ...] | None) -> Controlled:

@@ -11,7 +11,11 @@ from typing import Protocol
 from mcpconc.schedule.conflicts import conflict
 from mcpconc.schedule.points import Step, ThreadId
 
-__all__ = ["First", "Follow", "Pct", "Policy", "Walk"]
+__all__ = ["DIVERGED", "First", "Follow", "Pct", "Policy", "Walk"]
+
+
+DIVERGED = "replay diverged"
+"""First words of the remark that a recorded schedule could not be followed."""
 
 
 class Policy(Protocol):
@@ -167,9 +171,9 @@ class Follow:
         found = self.then.remarks()
         if self.diverged:
             how = "at random" if isinstance(self.then, Walk) else "with whoever is first"
-            found.append(f"replay diverged at {self.diverged}; it went on {how}")
+            found.append(f"{DIVERGED} at {self.diverged}; it went on {how}")
         elif not self.loose and self.at < len(self.steps):
             found.append(
-                f"replay diverged at step {self.at} of {len(self.steps)}: the run was over"
+                f"{DIVERGED} at step {self.at} of {len(self.steps)}: the run was over"
             )
         return found

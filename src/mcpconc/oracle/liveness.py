@@ -2,8 +2,9 @@
 answers.
 
 Judged from notes of the history alone (`mcpconc.aftermath`, `mcpconc.vitals` and controlled
-schedulers write them), so that a saved run is judged as it was. A run without them has nothing to judge. Locks are left
-behind only where nobody is at work any more: who still works may still let go.
+schedulers write them), so that a saved run is judged as it was. A run without them has nothing to
+judge. Locks are left behind only where nobody is at work any more: who still works may still let
+go.
 """
 
 from __future__ import annotations

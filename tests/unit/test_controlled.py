@@ -1,0 +1,362 @@
+"""Controlled schedulers, with a target that is nothing but its probe."""
+
+from __future__ import annotations
+
+import importlib
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from fakes import FakeWorld
+from mcpconc.program import Program
+from mcpconc.schedule import make
+from mcpconc.schedule.controlled import Controlled
+from mcpconc.schedule.points import Kill
+from piloting import Script, Target, controlled, piloted, program, run, say, transaction
+
+Scripts = dict[str, Script]
+
+
+def scheduler(name: str, seed: int = 0, *more: Any) -> Controlled:
+    made = make(name, seed, *more)
+    assert isinstance(made, Controlled)
+    return made
+
+
+def replay(done: Controlled, name: str = "replay") -> Controlled:
+    return scheduler(name, 0, done.schedule)
+
+
+def labels(done: Controlled) -> list[tuple[int, str]]:
+    return [(step.agent, step.label) for step in done.steps]
+
+
+TWO = program(["w"], ["w"])
+WRITES: Scripts = {"w": say("a", "b", "c")}
+
+
+# -- who moves ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_one_thread_moves_at_a_time(tmp_path: Path, seed: int) -> None:
+    moving: set[int] = set()
+    met: list[set[int]] = []
+
+    async def script(target: Target, agent: int) -> None:
+        async with target.thread(agent) as thread:
+            for label in "abcd":
+                moving.add(agent)
+                await anyio.sleep(0.001)
+                met.append(set(moving))
+                moving.discard(agent)
+                await thread.at(label, writes=["x"])
+
+    walk = scheduler("random", seed)
+    piloted(tmp_path, {"w": script}, program(["w"], ["w"], ["w"]), walk)
+    assert len(walk.steps) == 3 * 5
+    assert all(len(together) == 1 for together in met)
+
+
+def test_sending_a_call_is_a_step(tmp_path: Path) -> None:
+    walk = scheduler("random")
+    piloted(tmp_path, WRITES, program(["w", "w"]), walk)
+    one = [(0, "invoke w"), (0, "a"), (0, "b"), (0, "c")]
+    assert labels(walk) == one * 2
+    assert walk.steps[0].thread == 0
+    assert walk.steps[1].thread == 1
+
+
+def test_what_was_done_is_what_was_decided(tmp_path: Path) -> None:
+    walk = scheduler("random", 3)
+    (log,) = piloted(tmp_path, WRITES, TWO, walk)
+    assert [f"{agent} {label}" for agent, label in labels(walk) if label != "invoke w"] == log
+
+
+def test_the_same_seed_decides_the_same_and_others_do_not(tmp_path: Path) -> None:
+    walks = [scheduler("random", seed) for seed in (1, 1, 2, 3, 4, 5)]
+    first, again, *others = piloted(tmp_path, WRITES, TWO, *walks)
+    # What was learned in the first run changes nothing here: all that is touched matters.
+    assert first == again
+    assert any(other != first for other in others)
+
+
+def test_what_touches_nothing_of_others_is_no_step_once_that_is_known(tmp_path: Path) -> None:
+    async def script(target: Target, agent: int) -> None:
+        async with target.thread(agent) as thread:
+            await thread.at("reads", reads=["read only"])
+            await thread.at("writes", writes=["x"])
+
+    first, second = scheduler("random", 0), scheduler("random", 0)
+    logs = piloted(tmp_path, {"w": script}, TWO, first, second)
+    assert "reads" in {step.label for step in first.steps}
+    assert {step.label for step in second.steps} == {"invoke w", "writes"}
+    assert sorted(logs[0]) == sorted(logs[1])
+
+
+def test_a_lane_without_calls_is_nobody(tmp_path: Path) -> None:
+    walk = scheduler("random")
+    piloted(tmp_path, WRITES, program([], ["w"], []), walk)
+    assert {step.agent for step in walk.steps} == {1}
+
+
+def test_without_a_probe_it_says_what_it_does_instead(tmp_path: Path) -> None:
+    walk = scheduler("random")
+    walk.begin(TWO, FakeWorld(tmp_path))
+    assert walk.remarks == ["no probe in the target: random behaves as free"]
+    assert (list(walk.schedule), list(walk.steps)) == ([], [])
+
+
+# -- replay ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["random", "pct:2", "pct:5"])
+def test_replay_does_the_same(tmp_path: Path, name: str) -> None:
+    walks = [scheduler(name, seed) for seed in range(6)]
+    done = piloted(tmp_path, WRITES, TWO, *walks)
+    again = [replay(walk) for walk in walks]
+    assert piloted(tmp_path, WRITES, TWO, *again) == done
+    assert [one.schedule for one in again] == [walk.schedule for walk in walks]
+    assert [one.remarks for one in again] == [[]] * len(walks)
+
+
+def test_a_divergence_is_told_with_where_what_and_what_instead(tmp_path: Path) -> None:
+    walk = scheduler("random", 3)
+    piloted(tmp_path, WRITES, program(["w"]), walk)
+    other = replay(walk)
+    piloted(tmp_path, {"w": say("a", "B", "c")}, program(["w"]), other)
+    assert other.remarks == [
+        "replay diverged at step 2 of 4: thread 0.1 was to go on from 'b', but it stands at 'B'; "
+        "it went on with whoever is first"
+    ]
+    assert [step.label for step in other.steps] == ["invoke w", "a", "B", "c"]
+
+
+def test_a_replay_that_ends_too_early_is_told(tmp_path: Path) -> None:
+    walk = scheduler("random", 3)
+    piloted(tmp_path, WRITES, program(["w"]), walk)
+    other = replay(walk)
+    piloted(tmp_path, {"w": say("a")}, program(["w"]), other)
+    assert other.remarks == ["replay diverged at step 2 of 4: the run was over"]
+
+
+def test_replay_goes_on_at_random_where_that_is_wanted(tmp_path: Path) -> None:
+    prefix = [[1, 0, "invoke w"], [1, 1, "a"], [0, 0, "invoke w"]]
+    runs = [scheduler("replay+random", seed, prefix) for seed in range(8)]
+    logs = piloted(tmp_path, WRITES, TWO, *runs)
+    assert {log[0] for log in logs} == {"1 a"}
+    assert len({tuple(log) for log in logs}) > 1
+    assert not any(one.remarks for one in runs)
+
+
+# -- locks -------------------------------------------------------------------------------------
+
+
+class Locks:
+    """Databases with write locks, which nobody may ever be let go to wait for."""
+
+    def __init__(self) -> None:
+        self.holder: dict[str, int] = {}
+        self.waited: list[str] = []
+
+    def script(self, *databases: str) -> Script:
+        async def script(target: Target, agent: int) -> None:
+            held: list[str] = []
+            async with target.thread(agent) as thread:
+                for db in databases:
+                    await thread.at("BEGIN", db=db, needs="write", holds=held, writes=[f"{db}:t"])
+                    if db in self.holder:
+                        self.waited.append(db)
+                    self.holder[db] = agent
+                    held.append(db)
+                    await thread.at("other", holds=held, writes=["x"])
+                for db in databases:
+                    await thread.at("COMMIT", db=db, needs="commit", holds=held)
+                    held.remove(db)
+                    self.holder.pop(db, None)
+
+        return script
+
+
+def test_nobody_is_let_go_to_wait_for_a_lock(tmp_path: Path) -> None:
+    locks = Locks()
+    walks = [scheduler("random", seed) for seed in range(30)]
+    piloted(tmp_path, {"w": locks.script("db")}, program(["w"], ["w"], ["w"]), *walks)
+    assert locks.waited == []
+    assert [walk.remarks for walk in walks] == [[]] * 30
+    inside = [
+        walk
+        for walk in walks
+        if any(
+            one.agent != other.agent and "db" in one.holds
+            for one, other in zip(walk.steps, walk.steps[1:], strict=False)
+        )
+    ]
+    assert inside  # others went on inside a transaction
+
+
+def test_who_let_go_of_the_lock_and_waits_for_a_child_holds_up_nobody(tmp_path: Path) -> None:
+    async def script(target: Target, agent: int) -> None:
+        async with target.thread(agent, "parent") as parent:
+            await parent.at("BEGIN", db="db", needs="write", writes=["db:t"])
+            await parent.at("COMMIT", db="db", needs="commit", holds=["db"])
+            async with target.thread(agent, "child") as child:
+                await child.at("BEGIN", db="db", needs="write", writes=["db:t"])
+
+    walk = scheduler("random")
+    piloted(tmp_path, {"w": script}, TWO, walk)
+    assert list(walk.notes) == []
+    assert walk.remarks == []
+
+
+CROSSED: Scripts = {"ab": transaction("a.db", "b.db"), "ba": transaction("b.db", "a.db")}
+INTO_IT = [[0, 0, "invoke ab"], [1, 0, "invoke ba"], [0, 1, "BEGIN a.db"], [1, 1, "BEGIN b.db"]]
+
+
+def test_a_deadlock_is_noted_with_who_waits_for_whom_and_let_go(tmp_path: Path) -> None:
+    crossing = scheduler("replay", 0, INTO_IT)
+    (log,) = piloted(tmp_path, CROSSED, program(["ab"], ["ba"]), crossing)
+    ((what, more),) = crossing.notes
+    assert what == "deadlock"
+    edges = [(e["agent"], e["call"], e["label"], e["path"]) for e in more["edges"]]
+    assert edges == [(0, "0.0", "BEGIN b.db", "b.db"), (1, "1.0", "BEGIN a.db", "a.db")]
+    assert [e["held_by"][0]["agent"] for e in more["edges"]] == [1, 0]
+    assert "everybody waits for a lock: agent 0 at 'BEGIN b.db' for b.db" in crossing.remarks[0]
+    assert len(log) == 8  # and yet all came to an end
+
+
+def test_locks_in_one_order_are_no_deadlock(tmp_path: Path) -> None:
+    walks = [scheduler("random", seed) for seed in range(10)]
+    piloted(tmp_path, CROSSED, program(["ab"], ["ab"]), *walks)
+    assert not any(walk.notes for walk in walks)
+
+
+# -- what goes wrong ---------------------------------------------------------------------------
+
+
+def test_a_process_is_killed_at_the_point_that_was_asked_for(tmp_path: Path) -> None:
+    heard: list[bytes] = []
+
+    async def script(target: Target, agent: int) -> None:
+        async with target.thread(agent) as thread:
+            while (answer := await thread.at("again", writes=["x"])) == b"g\n":
+                heard.append(answer)
+            heard.append(answer)
+
+    kill = Kill(0, 1, "again", 3)
+    killing = scheduler("random", 0, (), [kill])
+    piloted(tmp_path, {"w": script}, program(["w"]), killing)
+    assert heard == [b"g\n", b"g\n", b"k\n"]
+    assert killing.schedule[-1] == kill.to_json()
+    assert list(killing.notes) == [("fault", {"fault": "killed", "at": kill.to_json()})]
+    heard.clear()
+    again = replay(killing)
+    piloted(tmp_path, {"w": script}, program(["w"]), again)
+    assert heard == [b"g\n", b"g\n", b"k\n"]
+    assert (again.schedule, again.remarks) == (killing.schedule, [])
+
+
+def test_a_process_that_dies_where_it_stands_holds_up_nobody(tmp_path: Path) -> None:
+    async def dies(target: Target, agent: int) -> None:
+        async with target.thread(agent) as thread:
+            await thread.at("a", writes=["x"])
+            await thread.say({"at": {"kind": "sql", "label": "its last", "writes": ["x"]}})
+
+    walks = [scheduler("random", seed) for seed in range(5)]
+    logs = piloted(tmp_path, {**WRITES, "dies": dies}, program(["dies"], ["w"]), *walks)
+    assert all([entry for entry in log if entry[0] == "1"] == ["1 a", "1 b", "1 c"] for log in logs)
+
+
+def test_garbage_is_a_remark_and_the_others_go_on(tmp_path: Path) -> None:
+    async def mad(target: Target, agent: int) -> None:
+        async with target.thread(agent, "mad") as thread:
+            await thread.at("a", writes=["x"])
+            await thread.stream.send(b"{]\n")
+
+    walk = scheduler("random")
+    (log,) = piloted(tmp_path, {**WRITES, "mad": mad}, program(["mad"], ["w"]), walk)
+    assert [entry for entry in log if entry[0] == "1"] == ["1 a", "1 b", "1 c"]
+    (remark,) = walk.remarks
+    assert remark.startswith("the probe: mad (agent 0, process")
+
+
+def test_a_call_that_says_nothing_and_sleeps_holds_up_nobody_for_long(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # By its name: the package has a function that is called like the module.
+    module = importlib.import_module("mcpconc.schedule.controlled")
+    monkeypatch.setattr(module, "UNSEEN", 0.05)
+    over = threading.Event()
+
+    async def silent(target: Target, agent: int) -> None:
+        while not over.is_set():
+            await anyio.sleep(0.01)
+
+    async def other(target: Target, agent: int) -> None:
+        await WRITES["w"](target, agent)
+        over.set()
+
+    started = [[0, 0, "invoke silent"]]
+    walk = scheduler("replay", 0, started)
+    piloted(tmp_path, {"silent": silent, "w": other}, program(["silent"], ["w"]), walk)
+    assert walk.remarks == ["agent 0 waits for something that the probe does not show"]
+
+
+def test_if_the_run_is_cut_off_everybody_goes_on(tmp_path: Path) -> None:
+    async def main() -> list[str]:
+        async with (
+            controlled(tmp_path, WRITES) as (control, target),
+            target.thread(0) as thread,
+        ):
+            lanes: Program = program(["forever"])
+
+            async def forever(target: Target, agent: int) -> None:
+                scope.cancel()
+                await anyio.sleep_forever()
+
+            target.scripts = {"forever": forever}
+            with anyio.CancelScope() as scope:
+                await run(control, target, lanes, scheduler("random"))
+            await thread.at("after it")
+            return list(target.log)
+
+    assert anyio.run(main) == ["0 after it"]
+
+
+# -- threads -----------------------------------------------------------------------------------
+
+
+def spawning(*names: str) -> Script:
+    """A call that does what it does in several threads of one process at a time."""
+
+    async def script(target: Target, agent: int) -> None:
+        async def work(name: str) -> None:
+            async with target.thread(agent, name, 2**22) as thread:
+                for n in range(3):
+                    await thread.at(f"{name}{n}", writes=["x"])
+
+        async with anyio.create_task_group() as tasks:
+            for name in names:
+                tasks.start_soon(work, name)
+
+    return script
+
+
+def orders(logs: Sequence[list[str]]) -> set[tuple[str, ...]]:
+    return {tuple(log) for log in logs}
+
+
+def test_threads_of_one_agent_are_scheduled_each_by_itself(tmp_path: Path) -> None:
+    walks = [scheduler("random", seed) for seed in range(6)]
+    logs = piloted(tmp_path, {"w": spawning("p", "q")}, program(["w"]), *walks)
+    assert len(orders(logs)) > 1
+    assert {step.thread for step in walks[0].steps} == {0, 1, 2}
+    for log in logs:
+        assert [entry for entry in log if "p" in entry] == ["0 p0", "0 p1", "0 p2"]
+    again = [replay(walk) for walk in walks]
+    assert piloted(tmp_path, {"w": spawning("p", "q")}, program(["w"]), *again) == logs
+    assert not any(one.remarks for one in again)

@@ -13,7 +13,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fakes import FakeWorld, call, fleet, run
-from mcpconc import schedule
 from mcpconc.errors import UsageError
 from mcpconc.history import EventType, History
 from mcpconc.program import Program

@@ -49,11 +49,11 @@ def _line(block: Block, seen: set[int], whole: bool) -> str:
     if block.agent not in seen:
         if not block.until:
             return f"{who} ran to the end of its call"
-        return f"{who} ran up to    {_said(block.until)}"
+        return f"{who} ran up to {_said(block.until)}"
     if not block.until:
         return f"{who} went on with {_said(block.first)}"
     if block.first == block.until or block.steps == 1:
-        return f"{who} did          {_said(block.first)}"
+        return f"{who} did {_said(block.first)}"
     return f"{who} went on with {_said(block.first)} up to {_said(block.until)}"
 
 

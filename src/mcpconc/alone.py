@@ -12,10 +12,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import anyio
+
 from mcpconc import trace as traces
 from mcpconc.cuts import overlaps, sequence
 from mcpconc.drive.record import NOBODY
-from mcpconc.history import Event, EventType, History
+from mcpconc.history import Event, EventType, History, Phase
 from mcpconc.lineup.compare import Alone, Comparison
 from mcpconc.lineup.observe import observe
 from mcpconc.lineup.orders import Order, fits
@@ -23,11 +25,19 @@ from mcpconc.lineup.same import Volatile
 from mcpconc.oracle import ORACLES, SELF
 from mcpconc.oracle.base import Run
 from mcpconc.oracle.itself import ALONE, VOLATILE, note_of
-from mcpconc.program import Call, Program
+from mcpconc.program import Call
 from mcpconc.rig import Rig
+from mcpconc.verdict import Verdict
 
 __all__ = ["Inquiry", "its_own_model"]
 
+
+PAUSE = 1.1
+"""Seconds; longer than what is the same in points in time that are told in seconds."""
+
+LARGE = "not compared: the program has too many orders"
+BUSY = "not compared: the world did not come to rest"
+LATE = "there was no time to see every order refuted on servers that were just started"
 
 REMEMBERED = 8
 """Programs whose sequential runs are remembered: minimising comes back to few."""
@@ -45,15 +55,20 @@ class Inquiry:
     run, and none is begun after `seconds`; then the verdict is what is known by then.
 
     What was learned to be volatile stays so for all later runs.
+
+    A violation is believed only after one more sequential run, `pause` seconds later and on
+    servers that were started for it. It is a twin of earlier ones, and so it teaches which
+    fields stay the same for a second, or for as long as a server remembers, and no longer.
     """
 
     runs: int = 1000
     seconds: float = 300.0
     volatile: Volatile = field(default_factory=Volatile)
+    pause: float = PAUSE
     clock: Callable[[], float] = time.monotonic
     made: int = 0
     """Sequential runs so far."""
-    _known: dict[str, list[tuple[Alone, dict[str, Any]]]] = field(default_factory=dict)
+    _known: dict[str, _Remembered] = field(default_factory=dict)
 
     async def __call__(self, on: Rig, run: Run) -> Run:
         """The run with its notes, and without a specification: the target is its own.
@@ -61,42 +76,58 @@ class Inquiry:
         :raises TargetError: if a server that died does not come up again.
         """
         run = replace(run, spec=None)
-        if not overlaps(run.program) or not fits(run.program) or not run.quiescent:
+        if not overlaps(run.program):
             return run
-        known = self._of(run.program)
+        if not fits(run.program) or not run.quiescent:
+            why = LARGE if run.quiescent else BUSY
+            return replace(run, history=_noted(run.history, self.volatile, [], why))
+        known = self._of(run)
         compared = Comparison(run.history.operations, run.before, run.after, self.volatile)
         used: list[dict[str, Any]] = []
-        for alone, note in known:
+        for alone, note in known.runs:
             compared.add(alone)
             used.append(note)
         end = self.clock() + self.seconds
         for _ in range(self.runs):
-            todo = compared.todo()
-            if todo is None or self.clock() >= end:
+            if self.clock() >= end:
                 break
-            alone, note = await self._run(on, run.program, *todo)
-            known.append((alone, note))
+            todo = compared.todo()
+            if todo is None and compared.verdict() is Verdict.VIOLATION and not known.restarted:
+                await anyio.sleep(self.pause)
+                await on.fleet.restart()
+                known.restarted = True
+                todo = compared.orders[0], True
+            if todo is None:
+                break
+            alone, note = await self._run(on, run, *todo)
+            known.runs.append((alone, note))
             used.append(note)
             compared.add(alone)
         self.volatile = compared.volatile
-        return replace(run, history=_noted(run.history, compared.volatile, used))
+        untried = "" if known.restarted or compared.verdict() is not Verdict.VIOLATION else LATE
+        return replace(run, history=_noted(run.history, compared.volatile, used, untried))
 
-    def _of(self, program: Program) -> list[tuple[Alone, dict[str, Any]]]:
-        """What is remembered of this program; the one asked for longest ago is forgotten."""
-        digest = program.digest()
-        found = self._known.pop(digest, [])
+    def _of(self, run: Run) -> _Remembered:
+        """What is remembered of these calls; those asked for longest ago are forgotten."""
+        sent = sorted(op.call for op in run.history.operations if op.phase is not Phase.LANE)
+        digest = " ".join([run.program.digest(), *sent])
+        found = self._known.pop(digest, None) or _Remembered()
         self._known[digest] = found
         while len(self._known) > REMEMBERED:
             del self._known[next(iter(self._known))]
         return found
 
     async def _run(
-        self, on: Rig, program: Program, order: Order, rested: bool
+        self, on: Rig, seen: Run, order: Order, rested: bool
     ) -> tuple[Alone, dict[str, Any]]:
+        program = seen.program
+        # A call that could not be sent, because what it refers to has no value, is not sent
+        # alone either: it may have one there.
+        known = {op.call for op in seen.history.operations}
         calls = {call.id: call for lane in program.lanes for call in lane}
 
         def sent(call: Call) -> Call | None:
-            return call if call.id not in calls or call.id in order else None
+            return call if call.id in (order if call.id in calls else known) else None
 
         one_by_one = sequence(program.map_calls(sent), [calls[call] for call in order])
         ran = await on.execute(one_by_one, "free", 0, resting=rested)
@@ -110,12 +141,24 @@ class Inquiry:
         return Alone(order, rested, observation), note
 
 
-def _noted(history: History, volatile: Volatile, alone: list[dict[str, Any]]) -> History:
+@dataclass(slots=True)
+class _Remembered:
+    """The sequential runs of a program. `restarted` says whether one of them was on servers that
+    were started for it."""
+
+    runs: list[tuple[Alone, dict[str, Any]]] = field(default_factory=list)
+    restarted: bool = False
+
+
+def _noted(
+    history: History, volatile: Volatile, alone: list[dict[str, Any]], untried: str
+) -> History:
     """The history with the notes before the one that ends it."""
     *events, last = history.events
     notes = [
         {"what": VOLATILE}
-        | {name: sorted(getattr(volatile, name)) for name in ("values", "orders", "steady")},
+        | {name: sorted(getattr(volatile, name)) for name in ("values", "orders", "steady")}
+        | ({"untried": untried} if untried else {}),
         *({"what": ALONE, **note} for note in alone),
     ]
     events += [

@@ -15,7 +15,7 @@ from mcpconc.history import Event, EventType, History
 from mcpconc.lineup.same import Volatile
 from mcpconc.oracle.base import Run
 from mcpconc.oracle.itself import ALONE, VOLATILE, itself
-from mcpconc.program import Call, Program
+from mcpconc.program import Call, Program, Ref
 from mcpconc.rig import Ran
 from mcpconc.snapshot import Snapshot
 from mcpconc.verdict import Verdict
@@ -59,6 +59,7 @@ class Pretended:
     """A rig whose target is a counter; `noise` is another number in each answer."""
 
     noise: bool = False
+    restarts: int = 0
     asked: list[tuple[tuple[str, ...], bool]] = field(default_factory=list)
 
     async def execute(
@@ -73,9 +74,17 @@ class Pretended:
         run = Run(program, history(calls, answers, "prefix"), left(0), left(len(calls)), None)
         return Ran(run, "free", Path("nowhere"))
 
+    @property
+    def fleet(self) -> Pretended:
+        return self
+
+    async def restart(self) -> None:
+        self.restarts += 1
+
 
 def inquire(run: Run, inquiry: Inquiry, on: Pretended) -> Run:
     rig: Any = on
+    inquiry.pause = 0.0
     return anyio.run(inquiry, rig, run)
 
 
@@ -92,7 +101,9 @@ def test_a_lost_update_costs_every_order_twice_in_both_ways() -> None:
     assert sorted(on.asked) == sorted(
         [(order, rested) for order in (("0.0", "1.0"), ("1.0", "0.0")) for rested in (True, False)]
         * 2
+        + [(("0.0", "1.0"), True)]  # once more, on other servers
     )
+    assert on.restarts == 1
     assert itself(run).verdict is Verdict.VIOLATION
     assert run.history.events[-1].value["what"] == "run-ended"
 
@@ -160,3 +171,53 @@ def test_what_is_too_large_or_does_not_overlap_is_left_alone() -> None:
         )
         assert not run.history.notes(ALONE)
     assert on.asked == []
+
+
+@dataclass
+class Remembering(Pretended):
+    """A rig whose servers say whether they have answered anything before."""
+
+    async def execute(
+        self, program: Program, scheduler: str, seed: int, *, resting: bool = False
+    ) -> Ran:
+        self.asked.append((tuple(call.id for call in program.prefix), resting))
+        answers = [{"was": n, "warm": not self.restarts} for n in range(len(program.prefix))]
+        alone = history(program.prefix, answers, "prefix")
+        return Ran(Run(program, alone, left(0), left(len(answers)), None), "free", Path("nowhere"))
+
+
+def test_what_a_server_remembers_is_no_violation() -> None:
+    run = inquire(concurrent(0, 1, count=2, warm=False), Inquiry(), Remembering())
+    assert itself(run).verdict is Verdict.OK
+
+
+def test_a_violation_that_was_not_seen_with_other_servers_is_not_believed() -> None:
+    run = inquire(concurrent(0, 0, count=1), Inquiry(runs=8), Pretended())
+    assert itself(run).verdict is Verdict.UNKNOWN
+    assert "servers" in itself(run).unknown[0]
+
+
+def test_what_could_not_be_sent_is_not_sent_alone() -> None:
+    on = Pretended()
+    program = replace(PROGRAM, suffix=(Call("0.9", 0, "add", {"to": Ref("0.0", "id")}),))
+    asked: list[Program] = []
+
+    async def execute(program: Program, *rest: Any, **more: Any) -> Ran:
+        asked.append(program)
+        return await Pretended.execute(on, program, *rest, **more)
+
+    on.execute = execute  # type: ignore[method-assign]
+    run = inquire(concurrent(0, 1, count=2, program=program), Inquiry(), on)
+    assert [p.suffix for p in asked] == [()]
+    assert itself(run).verdict is Verdict.OK
+
+
+def test_what_cannot_be_compared_is_not_taken_for_right() -> None:
+    large = Program(4, lanes=tuple((Call(f"{n}.0", n, "add", {}),) for n in range(4)))
+    busy = replace(concurrent(0, 0, count=1), quiescent=False)
+    for run, why in (
+        (concurrent(*range(4), count=4, program=large), "many orders"),
+        (busy, "rest"),
+    ):
+        told = inquire(run, Inquiry(), Pretended())
+        assert why in itself(told).unknown[0]

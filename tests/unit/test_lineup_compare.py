@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from mcpconc.history import Event, EventType, History, Operation, Outcome, Phase
 from mcpconc.lineup.compare import LEFT, MOST, Alone, Comparison
-from mcpconc.lineup.differ import changing
+from mcpconc.lineup.differ import changing, first
 from mcpconc.lineup.observe import Id, Observation, Record, observe
 from mcpconc.lineup.orders import consistent, fits
 from mcpconc.lineup.same import Volatile
@@ -310,3 +310,114 @@ def test_json_in_text_is_read_and_notes_lose_their_numbers():
 def test_notes_of_a_run_carry_no_operation():
     # What sequential runs are noted as must not look like calls of this one.
     assert History.of([Event(0, EventType.NOTE, -1, "", {"what": "alone"})]).operations == ()
+
+
+# ------------------------------------------------------------------ servers of other habits
+
+
+def correct(says, volatile=NOTHING):
+    """What becomes of a run of a correct server that answers `says(position)`."""
+    concurrent = [
+        operation("0.0", 0, 3, **says(1)),
+        operation("1.0", 1, 2, **says(0)),
+    ]
+    compared = Comparison(tuple(concurrent), Snapshot(), Snapshot(), volatile)
+
+    def alone(order):
+        calls = [operation(call, 2 * n, 2 * n + 1, **says(n)) for n, call in enumerate(order)]
+        return observe(calls, Snapshot(), Snapshot())
+
+    settle(compared, alone)
+    return compared
+
+
+def fresh(form, start=0):
+    numbers = iter(range(start, 1000))
+    return lambda: form.format(next(numbers))
+
+
+@pytest.mark.parametrize(
+    "key", [fresh("0b7e4a52-1111-4222-8333-4444555{:05}"), fresh("task_{:06}ab"), fresh("zz{:06}")]
+)
+def test_ids_may_be_the_names_of_fields(key):
+    assert correct(lambda n: {key(): {"was": n}}).verdict() is Verdict.OK
+    assert correct(lambda n: {"of": {key(): {"was": n}}}).verdict() is Verdict.OK
+
+
+def test_ids_with_a_prefix_are_compared_and_not_masked():
+    key = fresh("task_{:06}ab")
+    compared = correct(lambda n: {"id": key(), "was": n})
+    assert (compared.verdict(), compared.volatile.values) == (Verdict.OK, set())
+
+
+def test_an_id_of_random_hex_digits_may_have_no_letter():
+    made = iter(["12345678", *(f"{n:06}ab" for n in range(99))])
+    assert correct(lambda n: {"id": next(made), "was": n}).verdict() is Verdict.OK
+
+
+def test_digits_are_no_id_where_ids_are_not_as_long():
+    seen = [operation("0.0", 0, 1, n="12345678", id="0123456789ab")]
+    compared = comparison(seen, Snapshot())
+    assert compared.seen.answers["0.0"].term["n"] == "12345678"
+
+
+@pytest.mark.parametrize("length", [0, 100])
+def test_times_in_texts_are_masked_and_the_texts_are_not(length):
+    seconds = iter([0, 0, *[1] * 99])
+
+    def says(n):
+        return {"said": f"{'x' * length} no. {n} at 2026-01-01T10:00:0{next(seconds)}Z"}
+
+    compared = correct(says)
+    assert compared.verdict() is Verdict.OK
+    assert compared.volatile.values == {"add.said.(time)"}
+    assert correct(lambda n: {**says(0), "was": n}).explained == ("1.0", "0.0")
+
+
+def test_a_wrong_text_is_found_beside_a_time():
+    def says(what):
+        return {"said": f"no. {what} at 2026-01-01T10:00:00Z"}
+
+    seen = [operation("0.0", 0, 3, **says(0)), operation("1.0", 1, 2, **says(0))]
+    compared = comparison(seen, Snapshot())
+
+    def alone(order):
+        made = [operation(call, 2 * n, 2 * n + 1, **says(n)) for n, call in enumerate(order)]
+        return observe(made, Snapshot(), Snapshot())
+
+    settle(compared, alone)
+    assert compared.verdict() is Verdict.VIOLATION
+
+
+@pytest.mark.parametrize("phase", [Phase.PREFIX, Phase.SUFFIX])
+def test_a_call_beside_the_concurrent_ones_that_nobody_answered_leaves_it_open(phase):
+    lost = Operation("0.9", 0, "make", {}, "", phase, 9, None, None)
+    compared = comparison([operation("0.0", 0, 3, was=5), lost], table(1))
+    assert settle(compared) == 0
+    assert compared.verdict() is Verdict.UNKNOWN
+    assert "not answered" in compared.unsettled
+
+
+def test_a_field_that_is_null_is_told_from_one_that_is_missing():
+    (mine,), (yours,) = answer(v=None), answer()
+    told = first(Observation({"0.0": mine}, ()), Observation({"0.0": yours}, ()), ["0.0"], NOTHING)
+    assert (told.field, told.expected, told.seen) == ("v", "nothing", None)
+
+
+def test_rows_that_moved_are_compared_with_their_like():
+    def rows(order, late):
+        return [Record("db.log", "", {"added": {"v": n, "at": n + late}}) for n in order]
+
+    learned = changing(rows(range(60), 0.25), rows(reversed(range(60)), 0.5), NOTHING)
+    assert learned.values == {"db.log.added.at"}
+
+
+def test_lists_in_lists_are_compared_in_time():
+    def nested(late):
+        leaves = tuple({"n": n, "at": late} for n in range(4))
+        for _ in range(3):
+            leaves = tuple({"n": n, "of": leaves} for n in range(4))
+        return answer(of=leaves)
+
+    learned = changing(nested(0.25), nested(0.5), NOTHING)
+    assert learned.values == {"list.of" + "[].of" * 3 + "[].at"}

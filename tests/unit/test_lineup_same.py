@@ -139,3 +139,20 @@ def test_many_ids_that_look_alike_are_paired_in_time():
     seen = [row(id=Id(f"b{n}"), name="same") for n in range(40)]
     random.shuffle(seen)
     assert same(told, seen, NOTHING)
+
+
+def pairs(letter, count, kind="db.t", shift=0):
+    return [
+        row(kind, id=Id(f"{letter}{n}"), of=Id(f"{letter}{(n + shift) % count}'"))
+        for n in range(count)
+    ]
+
+
+def test_very_many_pairs_of_ids_that_look_alike():
+    assert same(pairs("a", 500), pairs("b", 500), NOTHING)
+
+
+def test_ids_that_look_alike_are_paired_the_same_way_everywhere():
+    told = [*pairs("a", 6), *pairs("a", 6, "db.u")]
+    assert same(told, [*pairs("b", 6, shift=2), *pairs("b", 6, "db.u", shift=2)], NOTHING)
+    assert not same(told, [*pairs("b", 6), *pairs("b", 6, "db.u", shift=1)], NOTHING)

@@ -9,12 +9,13 @@ to rest after each call, and an order is refuted only if it is in both ways.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from mcpconc.history import Operation, Phase
 from mcpconc.lineup.differ import Difference, changing, first, times
-from mcpconc.lineup.observe import Observation, Record, observe
+from mcpconc.lineup.observe import Observation, Record, lengths, observe, recut
 from mcpconc.lineup.orders import Order, consistent
 from mcpconc.lineup.same import Volatile, same
 from mcpconc.snapshot import Snapshot
@@ -29,6 +30,8 @@ two of so many do, the order stays undecided."""
 LEFT = "(left)"
 """Stands behind an order where it is not an answer that differs, but what is left or what was
 read back in the suffix."""
+
+LOST = "a call before or after the concurrent ones was not answered: it may have happened or not"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +70,8 @@ class Comparison:
     """The order that explains the run."""
     unsettled: str = field(init=False, default="")
     """Why nothing can be concluded, whatever the orders show."""
+    _lengths: frozenset[int] = field(init=False)
+    """Of the ids of all runs."""
     _stops: list[tuple[Alone, Order, Difference]] = field(init=False)
     _refuted: dict[bool, dict[Order, Difference]] = field(init=False)
 
@@ -74,6 +79,8 @@ class Comparison:
         self.seen = observe(self.operations, self.before, self.after)
         self.orders = consistent([op for op in self.operations if op.phase is Phase.LANE])
         self.volatile |= Volatile(times(_all(self.seen)))
+        self._lengths = lengths(self.seen)
+        self.seen = recut(self.seen, self._lengths)
         made, self.alone = self.alone, []
         self._forget()
         for alone in made:
@@ -85,6 +92,9 @@ class Comparison:
         with the call before."""
         learned = self.volatile
         if alone.observation is not None:
+            self._lengthen(lengths(alone.observation))
+            alone = _recut(alone, self._lengths)
+            assert alone.observation is not None
             learned |= Volatile(times(_all(alone.observation)))
             for twin in self._twins(alone) if alone.rested else ():
                 more = changing(_all(twin), _all(alone.observation), learned)
@@ -94,6 +104,18 @@ class Comparison:
             self._judge(alone)
             return
         self.volatile = learned
+        self._again()
+
+    def _lengthen(self, more: frozenset[int]) -> None:
+        """Take for ids whatever may be one, now that some are so long."""
+        if more <= self._lengths:
+            return
+        self._lengths |= more
+        self.seen = recut(self.seen, self._lengths)
+        self.alone = [_recut(alone, self._lengths) for alone in self.alone]
+        self._again()
+
+    def _again(self) -> None:
         self._forget()
         for each in self.alone:
             self._judge(each)
@@ -103,10 +125,10 @@ class Comparison:
         nothing more can be learned."""
         if self.explained is not None or self.unsettled:
             return None
+        made = Counter((alone.order, alone.rested) for alone in self.alone)
         for rested in (True, False):
             for order in self.orders:
-                made = sum((a.order, a.rested) == (order, rested) for a in self.alone)
-                if made < MOST and self._why_not(order, rested) is None:
+                if made[order, rested] < MOST and self._why_not(order, rested) is None:
                     return order, rested
         return None
 
@@ -142,11 +164,13 @@ class Comparison:
         ]
 
     def _forget(self) -> None:
-        self.explained, self.unsettled = None, ""
+        lost = [op for op in self.operations if op.phase is not Phase.LANE and not op.answered]
+        self.explained = None
+        self.unsettled = LOST if lost else ""
         self._stops, self._refuted = [], {True: {}, False: {}}
 
     def _judge(self, alone: Alone) -> None:
-        if alone.observation is None:
+        if alone.observation is None or self.unsettled:
             return
         sequence = self._sequence(alone.order)
         why = first(self.seen, alone.observation, sequence, self.volatile)
@@ -181,6 +205,12 @@ class Comparison:
             return same(_all(a.observation), _all(b.observation), self.volatile)
         calls = [*self._calls(Phase.PREFIX), *prefix]
         return same(_of(a.observation, calls), _of(b.observation, calls), self.volatile)
+
+
+def _recut(alone: Alone, of: frozenset[int]) -> Alone:
+    if alone.observation is None:
+        return alone
+    return replace(alone, observation=recut(alone.observation, of))
 
 
 def _all(observation: Observation) -> list[Record]:

@@ -6,26 +6,37 @@ not volatile for that.
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mcpconc.lineup.observe import GENERATED, OUTCOME, Bag, Id, Observation, Record, Term, Text
-from mcpconc.lineup.same import Volatile, leaves, same, shape
+from mcpconc.lineup.observe import (
+    GENERATED,
+    MOMENT,
+    OUTCOME,
+    Bag,
+    Id,
+    Moment,
+    Observation,
+    Record,
+    Term,
+    Text,
+)
+from mcpconc.lineup.same import TIME, Volatile, leaves, same, shape
 
 __all__ = ["NUMBER", "Difference", "changing", "first", "plain", "times"]
 
-_MOMENT = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d")
 _EPOCH = (1_500_000_000, 2_500_000_000)
 """Seconds; from 2017 to 2049."""
 ROUNDS = 8
 """Times that two runs are compared to learn from them: masking one field may show the next."""
 NUMBER = "number"
 """The field of a difference that is how many there are."""
-LONG = 64
-"""A text longer than this is not a moment, even if it names one."""
+NEAR = 500
+"""Items of two lists of which each is compared with each, after those that are equal."""
+NOTHING = object()
+"""Stands for a field that is not there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,16 +52,22 @@ class Difference:
 
 
 def times(records: Sequence[Record]) -> frozenset[str]:
-    """Paths of fields that hold a point in time: they differ in every run."""
+    """Paths of fields that hold a point in time, and of the points in time within texts: they
+    differ in every run."""
     nothing = Volatile()
-    return frozenset(
-        path for record in records for path, value in leaves(record, nothing) if _is_time(value)
-    )
+    fields = [leaf for record in records for leaf in leaves(record, nothing)]
+    return frozenset(path for path, value in fields if _is_time(value)) | {
+        f"{path}.{TIME}" for path, value in fields if _has_time(value)
+    }
+
+
+def _has_time(value: Term) -> bool:
+    return isinstance(value, Text) and any(isinstance(part, Moment) for part in value.parts)
 
 
 def _is_time(value: Term) -> bool:
     if isinstance(value, str):
-        return len(value) <= LONG and _MOMENT.search(value) is not None
+        return MOMENT.fullmatch(value) is not None
     if isinstance(value, int | float) and not isinstance(value, bool):
         return any(_EPOCH[0] * unit <= value <= _EPOCH[1] * unit for unit in (1, 10**3, 10**9))
     return False
@@ -87,17 +104,49 @@ def _paired(
         if Counter(r.key for r in ours) != Counter(r.key for r in theirs):
             values.add(kind)
             continue
-        for one in ours:
-            candidates = [r for r in theirs if r.key == one.key]
-            other = min(candidates, key=lambda r: _distance(one.term, r.term, kind, volatile))
-            theirs.remove(other)
-            yield one, other
+        for key in dict.fromkeys(r.key for r in ours):
+            mine = [r.term for r in ours if r.key == key]
+            yours = [r.term for r in theirs if r.key == key]
+            for x, y in _matched(mine, yours, kind, volatile):
+                yield Record(kind, key, x), Record(kind, key, y)
+
+
+def _matched(
+    a: Sequence[Term], b: Sequence[Term], path: str, volatile: Volatile
+) -> list[tuple[Term, Term]]:
+    """Equally many terms in pairs: what is equal but for ids, then what is nearest."""
+    equal: dict[Hashable, list[int]] = {}
+    for n, y in enumerate(b):
+        equal.setdefault(shape(Record(path, "", y), None, volatile), []).append(n)
+    found: list[int | None] = []
+    for x in a:
+        same_as = equal.get(shape(Record(path, "", x), None, volatile))
+        found.append(same_as.pop(0) if same_as else None)
+    left = sorted(n for rest in equal.values() for n in rest)
+    for n, x in enumerate(a):
+        if found[n] is None:
+            nearest = min(left[:NEAR], key=lambda m: _distance(x, b[m], path, volatile))
+            left.remove(nearest)
+            found[n] = nearest
+    return [(x, b[n]) for x, n in zip(a, found, strict=True) if n is not None]
 
 
 def _distance(a: Term, b: Term, path: str, volatile: Volatile) -> int:
-    values: set[str] = set()
-    orders: set[str] = set()
-    return _compare(a, b, path, volatile, values, orders)
+    """About how many differences there are; in time proportional to the size of the terms."""
+    if path in volatile.values:
+        return 0
+    if isinstance(a, dict) and isinstance(b, dict):
+        return sum(
+            _distance(a.get(key, NOTHING), b.get(key, NOTHING), f"{path}.{key}", volatile)
+            for key in {*a, *b}
+        )
+    if isinstance(a, tuple | Bag) and type(a) is type(b) and len(_of(a)) == len(_of(b)):
+        inside = f"{path}[]"
+        ours, theirs = (Counter(_blind(x, inside, volatile) for x in _of(t)) for t in (a, b))
+        if isinstance(a, Bag) or path in volatile.orders or ours == theirs:
+            return (ours - theirs).total()
+        return _apart(list(zip(_of(a), _of(b), strict=True)), inside, volatile)
+    return int(_blind(a, path, volatile) != _blind(b, path, volatile))
 
 
 def _compare(
@@ -108,16 +157,22 @@ def _compare(
         return 0
     if isinstance(a, dict) and isinstance(b, dict):
         found = 0
+        apart = {key for key in {*a, *b} if key not in a or key not in b}
+        apart = {key for key in apart if f"{path}.{key}" not in volatile.values}
+        if apart - {*a} and apart - {*b} and a.get(OUTCOME) == b.get(OUTCOME):
+            # Each has names that the other lacks: they are made up anew in each run.
+            values.add(path)
+            return len(apart)
         for key in sorted({*a, *b}):
             if key in a and key in b:
                 found += _compare(a[key], b[key], f"{path}.{key}", volatile, values, orders)
-            elif f"{path}.{key}" not in volatile.values:
+            elif key in apart:
                 values.add(f"{path}.{key}")
                 found += 1
         return found
     if isinstance(a, tuple | Bag) and type(a) is type(b):
         return _compare_lists(a, b, path, volatile, values, orders)
-    if _blind(a) == _blind(b):
+    if _blind(a, path, volatile) == _blind(b, path, volatile):
         return 0
     values.add(path)
     return 1
@@ -131,38 +186,30 @@ def _compare_lists(
     values: set[str],
     orders: set[str],
 ) -> int:
-    ours = a.items if isinstance(a, Bag) else a
-    theirs = list(b.items if isinstance(b, Bag) else b)
+    ours, theirs = _of(a), _of(b)
     if len(ours) != len(theirs):
         values.add(path)
         return 1
     inside = f"{path}[]"
-    straight = sum(_distance(x, y, inside, volatile) for x, y in zip(ours, theirs, strict=True))
-    matched = []
-    left = list(theirs)
-    for x in ours:
-        y = min(left, key=lambda y: _distance(x, y, inside, volatile))
-        left.remove(y)
-        matched.append(y)
-    crossed = sum(_distance(x, y, inside, volatile) for x, y in zip(ours, matched, strict=True))
-    unordered = isinstance(a, Bag) or path in volatile.orders
-    if not unordered and crossed < straight:
-        orders.add(path)
-    partners = matched if unordered or crossed < straight else theirs
-    found = int(not unordered and crossed < straight)
-    for x, y in zip(ours, partners, strict=True):
-        found += _compare(x, y, inside, volatile, values, orders)
-    return found
+    straight = list(zip(ours, theirs, strict=True))
+    if isinstance(a, Bag) or path in volatile.orders:
+        pairs, found = _matched(ours, theirs, inside, volatile), 0
+    else:
+        crossed = _matched(ours, theirs, inside, volatile)
+        moved = _apart(crossed, inside, volatile) < _apart(straight, inside, volatile)
+        pairs, found = (crossed, 1) if moved else (straight, 0)
+        orders.update({path} if moved else ())
+    return found + sum(_compare(x, y, inside, volatile, values, orders) for x, y in pairs)
 
 
-def _blind(value: Term) -> Hashable:
-    """A leaf with all ids the same."""
-    if isinstance(value, Id):
-        return ("id",)
-    if isinstance(value, Text):
-        return tuple(_blind(part) for part in value.parts)
-    if isinstance(value, tuple | Bag | dict):
-        return repr(value)
+def _apart(pairs: Sequence[tuple[Term, Term]], path: str, volatile: Volatile) -> int:
+    return sum(_distance(x, y, path, volatile) for x, y in pairs)
+
+
+def _blind(value: Term, path: str, volatile: Volatile) -> Hashable:
+    """A field with all ids the same."""
+    if isinstance(value, Id | Text | dict | tuple | Bag):
+        return shape(Record(path, "", value), None, volatile)
     return (type(value).__name__, value)
 
 
@@ -290,22 +337,33 @@ def _differing(a: Term, b: Term, path: str, volatile: Volatile) -> Iterator[tupl
         return
     if isinstance(a, dict) and isinstance(b, dict):
         for key in sorted({*a, *b}):
-            yield from _differing(a.get(key), b.get(key), f"{path}.{key}", volatile)
-    elif isinstance(a, tuple) and isinstance(b, tuple) and len(a) == len(b):
-        for x, y in zip(a, b, strict=True):
+            yield from _differing(
+                a.get(key, NOTHING), b.get(key, NOTHING), f"{path}.{key}", volatile
+            )
+    elif isinstance(a, tuple | Bag) and type(a) is type(b) and len(_of(a)) == len(_of(b)):
+        straight = list(zip(_of(a), _of(b), strict=True))
+        unordered = isinstance(a, Bag) or path in volatile.orders
+        pairs = _matched(_of(a), _of(b), f"{path}[]", volatile) if unordered else straight
+        for x, y in pairs:
             yield from _differing(x, y, f"{path}[]", volatile)
-    elif _blind(a) != _blind(b):
+    elif _blind(a, path, volatile) != _blind(b, path, volatile):
         yield path, a, b
+
+
+def _of(term: tuple[Term, ...] | Bag) -> tuple[Term, ...]:
+    return term.items if isinstance(term, Bag) else term
 
 
 def plain(term: Term) -> Any:
     """A term as JSON data again."""
+    if term is NOTHING:
+        return "nothing"
+    if isinstance(term, Id | Moment):
+        return term.value
     if isinstance(term, Mapping):
         return {key: plain(value) for key, value in term.items()}
     if isinstance(term, tuple | Bag):
         return [plain(item) for item in (term.items if isinstance(term, Bag) else term)]
-    if isinstance(term, Id):
-        return term.value
     if isinstance(term, Text):
         return "".join(part if isinstance(part, str) else part.value for part in term.parts)
     return term

@@ -19,28 +19,41 @@ from mcpconc.snapshot import Snapshot
 
 __all__ = [
     "GENERATED",
+    "MOMENT",
     "OUTCOME",
     "TEXT",
     "Bag",
     "Id",
+    "Moment",
     "Observation",
     "Record",
     "Term",
     "Text",
+    "lengths",
     "observe",
+    "recut",
 ]
 
 GENERATED = re.compile(
-    r"\b(?:[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
+    # Not \b, because of ids like task_0b7e4a52.
+    r"(?<![0-9A-Za-z])(?:[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
     r"|(?=[0-9a-f]*\d)(?=[0-9a-f]*[a-f])[0-9a-f]{8,}"
-    r"|[0-7][0-9A-HJKMNP-TV-Z]{25})\b",
+    r"|[0-7][0-9A-HJKMNP-TV-Z]{25})(?![0-9A-Za-z])",
     re.I,
 )
 """What is taken for a generated id: a UUID, eight and more hex digits of which some are letters
 and some are not, a ULID."""
 
+MOMENT = re.compile(
+    r"(?<!\d)\d{4}-\d\d-\d\d[T ]\d\d:\d\d(?::\d\d(?:[.,]\d+)?)?(?: ?(?:Z\b|[+-]\d\d:?\d\d\b))?"
+)
+"""A point in time."""
 
-OUTCOME, TEXT = "(outcome)", "(text)"
+_HEX = re.compile(r"(?<![0-9A-Za-z])(?:\d{8,}|[a-f]{8,})(?![0-9A-Za-z])", re.I)
+"""What a generated id may be if there are others as long: of 43 that are made of eight hex
+digits at random, one has no letter."""
+
+OUTCOME, TEXT, ITEMS = "(outcome)", "(text)", "(items)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +64,17 @@ class Id:
 
 
 @dataclass(frozen=True, slots=True)
-class Text:
-    """Text with generated ids in it."""
+class Moment:
+    """A point in time within a text, that was neither given to the target nor in its template."""
 
-    parts: tuple[str | Id, ...]
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """Text with generated ids or points in time in it."""
+
+    parts: tuple[str | Id | Moment, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,19 +110,29 @@ class Observation:
     left: tuple[Record, ...]
 
 
+def _found(text: str) -> Iterator[re.Match[str]]:
+    """Generated ids and points in time."""
+    moments = list(MOMENT.finditer(text))
+    for match in GENERATED.finditer(text):
+        if not any(m.start() < match.end() and match.start() < m.end() for m in moments):
+            yield match
+    yield from moments
+
+
 def _known(before: Snapshot | None, operations: Iterable[Operation]) -> frozenset[str]:
-    """Ids that no run has generated: those of the template, which all runs begin with."""
+    """Ids and points in time that no run has generated: those of the template, which all runs
+    begin with."""
     found: set[str] = set()
     if before is not None:
         for value in _strings(before.to_json()):
-            found.update(match.group() for match in GENERATED.finditer(value))
+            found.update(match.group() for match in _found(value))
     # An id among the arguments that no answer brought was written into the program.
     answered: set[str] = set()
     for operation in sorted(operations, key=lambda op: op.invoked):
         for value in _strings(operation.args):
-            found.update(m.group() for m in GENERATED.finditer(value) if m.group() not in answered)
+            found.update(m.group() for m in _found(value) if m.group() not in answered)
         for value in _strings([operation.data, operation.text]):
-            answered.update(match.group() for match in GENERATED.finditer(value))
+            answered.update(match.group() for match in _found(value))
     return frozenset(found)
 
 
@@ -119,7 +149,7 @@ def observe(
                 # In brackets, because an answer may have fields of these names.
                 OUTCOME: op.outcome.value,
                 **({TEXT: _term(op.text, known)} if op.text else {}),
-                **{str(key): _term(value, known) for key, value in op.data.items()},
+                **_fields(_term(op.data, known)),
             },
         )
         for op in operations
@@ -127,6 +157,11 @@ def observe(
     }
     left = tuple(_left(before or Snapshot(), after, known)) if after is not None else ()
     return Observation(answers, left)
+
+
+def _fields(data: Term) -> dict[str, Term]:
+    # Data whose names are ids are not fields.
+    return data if isinstance(data, dict) else {ITEMS: data}
 
 
 def _left(before: Snapshot, after: Snapshot, known: frozenset[str]) -> Iterator[Record]:
@@ -194,17 +229,81 @@ def _term(value: Any, known: frozenset[str]) -> Term:
             return _term(json.loads(value), known)
         except ValueError:
             pass
-    parts: list[str | Id] = []
+    return _cut(value, (match for match in _found(value) if match.group() not in known))
+
+
+def _cut(value: str, matches: Iterable[re.Match[str]]) -> Term:
+    """Text in parts. What is a point in time and nothing else stays as it is."""
+    parts: list[str | Id | Moment] = []
     end = 0
-    for match in GENERATED.finditer(value):
-        if match.group() not in known:
-            parts += [value[end : match.start()], Id(match.group())]
-            end = match.end()
-    if not parts:
-        return value
+    for match in sorted(matches, key=lambda m: m.start()):
+        is_id = MOMENT.fullmatch(match.group()) is None
+        parts.append(value[end : match.start()])
+        parts.append(Id(match.group()) if is_id else Moment(match.group()))
+        end = match.end()
     parts.append(value[end:])
     kept = tuple(part for part in parts if part != "")
-    return kept[0] if len(kept) == 1 else Text(kept)
+    if len(kept) > 1:
+        return Text(kept)
+    return kept[0] if kept and isinstance(kept[0], Id) else value
+
+
+def lengths(observation: Observation) -> frozenset[int]:
+    """How long the generated ids are that are hex digits and nothing else."""
+    return frozenset(
+        len(value)
+        for record in (*observation.answers.values(), *observation.left)
+        for value in _id_values(record.term)
+        if "-" not in value
+    )
+
+
+def _id_values(term: Term) -> Iterator[str]:
+    if isinstance(term, Id):
+        yield term.value
+    elif isinstance(term, Mapping):
+        for item in term.values():
+            yield from _id_values(item)
+    elif isinstance(term, tuple | Bag | Text):
+        for item in _items(term):
+            yield from _id_values(item)
+
+
+def _items(term: tuple[Term, ...] | Bag | Text) -> tuple[Term, ...]:
+    if isinstance(term, Bag):
+        return term.items
+    return term.parts if isinstance(term, Text) else term
+
+
+def recut(observation: Observation, of: frozenset[int]) -> Observation:
+    """The same with what consists of digits alone, or of letters alone, taken for an id where
+    it is as long as one of those: random hex digits are that now and then."""
+
+    def record(it: Record) -> Record:
+        return Record(it.kind, it.key, _recut(it.term, of))
+
+    return Observation(
+        {call: record(it) for call, it in observation.answers.items()},
+        tuple(record(it) for it in observation.left),
+    )
+
+
+def _recut(term: Term, of: frozenset[int]) -> Term:
+    if isinstance(term, str):
+        return _cut(term, (m for m in _HEX.finditer(term) if len(m.group()) in of))
+    if isinstance(term, Mapping):
+        return {key: _recut(item, of) for key, item in term.items()}
+    if isinstance(term, Bag):
+        return Bag(tuple(_recut(item, of) for item in term.items))
+    if isinstance(term, tuple):
+        return tuple(_recut(item, of) for item in term)
+    if isinstance(term, Text):
+        parts: list[str | Id | Moment] = []
+        for part in term.parts:
+            cut = _recut(part, of) if isinstance(part, str) else part
+            parts += cut.parts if isinstance(cut, Text) else [cut]
+        return Text(tuple(parts))
+    return term
 
 
 def _masked(text: str, known: frozenset[str]) -> str:

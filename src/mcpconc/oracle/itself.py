@@ -43,6 +43,9 @@ def itself(run: Run) -> Result:
     """
     if not run.history.notes(VOLATILE):  # nobody has tried
         return Result(NAME)
+    for note in run.history.notes(VOLATILE):
+        if note.value.get("untried"):
+            return Result(NAME, unknown=(note.value["untried"],))
     compared = Comparison(run.history.operations, run.before, run.after, volatile_of(run.history))
     for note in run.history.notes(ALONE):
         compared.add(_alone(note.value, run.before or Snapshot()))

@@ -355,6 +355,18 @@ def test_an_id_of_random_hex_digits_may_have_no_letter():
     assert correct(lambda n: {"id": next(made), "was": n}).verdict() is Verdict.OK
 
 
+@pytest.mark.parametrize("path", ["at the top", "below"])
+def test_the_name_of_a_field_may_be_such_an_id(path):
+    made = iter(["12345678", *(f"{n:06}ab" for n in range(99))])
+
+    def says(n):
+        named = {f"task_{next(made)}": n}
+        return named if path == "at the top" else {"tasks": named}
+
+    compared = correct(says)
+    assert (compared.verdict(), compared.volatile.values) == (Verdict.OK, set())
+
+
 def test_digits_are_no_id_where_ids_are_not_as_long():
     seen = [operation("0.0", 0, 1, n="12345678", id="0123456789ab")]
     compared = comparison(seen, Snapshot())

@@ -214,12 +214,9 @@ def _difference(
 
 def _term(value: Any, known: frozenset[str]) -> Term:
     if isinstance(value, Mapping):
-        keys = {str(key): _term(str(key), known) for key in value}
-        if any(isinstance(key, Id | Text) for key in keys.values()):
-            return Bag(
-                tuple({"key": keys[str(k)], "value": _term(v, known)} for k, v in value.items())
-            )
-        return {str(key): _term(item, known) for key, item in value.items()}
+        return _named(
+            [(_term(str(key), known), str(key), _term(item, known)) for key, item in value.items()]
+        )
     if isinstance(value, list | tuple):
         return tuple(_term(item, known) for item in value)
     if not isinstance(value, str):
@@ -230,6 +227,13 @@ def _term(value: Any, known: frozenset[str]) -> Term:
         except ValueError:
             pass
     return _cut(value, (match for match in _found(value) if match.group() not in known))
+
+
+def _named(fields: Sequence[tuple[Term, str, Term]]) -> Term:
+    """Name as a term, name and value of each field: in no order where there are ids in names."""
+    if any(isinstance(key, Id | Text) for key, _, _ in fields):
+        return Bag(tuple({"key": key, "value": value} for key, _, value in fields))
+    return {name: value for _, name, value in fields}
 
 
 def _cut(value: str, matches: Iterable[re.Match[str]]) -> Term:
@@ -280,7 +284,10 @@ def recut(observation: Observation, of: frozenset[int]) -> Observation:
     it is as long as one of those: random hex digits are that now and then."""
 
     def record(it: Record) -> Record:
-        return Record(it.kind, it.key, _recut(it.term, of))
+        own = {name: it.term[name] for name in (OUTCOME, TEXT) if name in it.term}
+        rest = {name: value for name, value in it.term.items() if name not in own}
+        own = {name: _recut(value, of) for name, value in own.items()}
+        return Record(it.kind, it.key, own | _fields(_recut(rest, of)))
 
     return Observation(
         {call: record(it) for call, it in observation.answers.items()},
@@ -292,7 +299,7 @@ def _recut(term: Term, of: frozenset[int]) -> Term:
     if isinstance(term, str):
         return _cut(term, (m for m in _HEX.finditer(term) if len(m.group()) in of))
     if isinstance(term, Mapping):
-        return {key: _recut(item, of) for key, item in term.items()}
+        return _named([(_recut(key, of), key, _recut(item, of)) for key, item in term.items()])
     if isinstance(term, Bag):
         return Bag(tuple(_recut(item, of) for item in term.items))
     if isinstance(term, tuple):

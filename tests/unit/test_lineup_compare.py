@@ -307,6 +307,11 @@ def test_json_in_text_is_read_and_notes_lose_their_numbers():
     assert left.term["added"]["note"] == {"round": 7}
 
 
+def test_text_that_is_nested_without_end_is_text():
+    endless = "[" * 5000 + "]" * 5000
+    assert observe([answered(endless)], None, None).answers["0.0"].term["(text)"] == endless
+
+
 def test_notes_of_a_run_carry_no_operation():
     # What sequential runs are noted as must not look like calls of this one.
     assert History.of([Event(0, EventType.NOTE, -1, "", {"what": "alone"})]).operations == ()

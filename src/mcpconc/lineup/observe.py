@@ -224,7 +224,7 @@ def _term(value: Any, known: frozenset[str]) -> Term:
     if value[:1] in ("{", "["):
         try:
             return _term(json.loads(value), known)
-        except ValueError:
+        except (ValueError, RecursionError):  # the second where it is nested without end
             pass
     return _cut(value, (match for match in _found(value) if match.group() not in known))
 

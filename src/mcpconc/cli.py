@@ -14,121 +14,9 @@ from typing import Any, NoReturn
 
 from mcpconc import __version__
 from mcpconc.errors import Exit, McpconcError, UsageError
+from mcpconc.manual import DESCRIPTION, EXAMPLES, EXITS
 
 __all__ = ["main"]
-
-DESCRIPTION = """\
-Find, replay, minimise and explain concurrency bugs in MCP servers that keep state in SQLite.
-"""
-
-EXITS = """\
-exit codes:
-  0 passed   1 violation   2 inconclusive   3 target unusable   4 usage or file error
-  70 a bug in mcpconc      130 interrupted (reports are still written)
-"""
-
-EXAMPLES = {
-    "": """\
-examples:
-  mcpconc fuzz --max-time 5m          five agents against the tested Empirica
-  mcpconc show lost-task              the picture of what was found
-  mcpconc replay lost-task --times 10 how often does it come back?
-  mcpconc check traces/*/             judge saved runs again, without a server
-""",
-    "fuzz": """\
-A program is written by a Hypothesis state machine, run by several agents at once, and judged by
-oracles; the main one asks whether any sequential order of the calls explains all answers and the
-database that is left. Each distinct finding is minimised, labelled (race, cross-agent,
-sequential) and kept as a trace in OUT/traces. Ctrl-C stops cleanly and keeps what was found.
-
-examples:
-  mcpconc fuzz --max-time 5m
-  mcpconc fuzz --runs 20 --agents 3 --scheduler convoy --seed 1
-  mcpconc fuzz --scheduler portfolio --start fork --agents 3 --calls 4
-  mcpconc fuzz --target empirica==1.13.0 --identity isolated
-  mcpconc fuzz --target server.toml --machine mypackage.machines:Mine
-  mcpconc fuzz --plant equal-rounds --max-time 1m
-  mcpconc fuzz --start fork --max-time 10m      four times as many calls of Empirica
-  mcpconc fuzz --target server.toml --machine mine:Mine --model self
-""",
-    "replay": """\
-Answers REPRODUCED k/n (each try showed the recorded finding), FLAKY k/n (some did), FIXED 0/n, or
-ERROR. Exit 1 where it came back at all, 0 where it is fixed, 2 or 3 on an error.
-
-examples:
-  mcpconc replay lost-task --times 10
-  mcpconc replay traces/*/ --target empirica@../empirica
-""",
-    "check": """\
-Reads what the trace holds (program, history, state before and after) and asks the oracles again:
-no server, no network. SAME or DIFFERENT says whether verdict and findings are the recorded ones,
-PARTIAL that the run was cut off. Exit 1 where there is a violation, recorded or not; 2 where an
-oracle cannot decide or a recorded finding is not found any more; 0 where there is nothing.
-
-examples:
-  mcpconc check traces/*/
-  mcpconc check out/work/run-isolated-00007      the history of a run that was killed
-""",
-    "shrink": """\
-Goes on minimising: fewer lanes, fewer calls, less concurrency. The trace is replaced by the
-smaller one, or left as it is.
-
-examples:
-  mcpconc shrink lost-task --max-time 2m
-""",
-    "show": """\
-Lanes from left to right, time from top to bottom; one row per event, so brackets that overlap
-are calls that overlapped. g1, s1, t1 are ids, #2.0 is a text that call 2.0 sent.
-
-examples:
-  mcpconc show lost-task
-  mcpconc show lost-task --json | jq .findings
-""",
-    "doctor": """\
-Is the target installed, does it start, which tools does it have, does a sequential probe behave
-as the model says, and what does the model not read?
-
-examples:
-  mcpconc doctor
-  mcpconc doctor --target empirica@../empirica
-""",
-    "selftest": """\
-The reference server is correct by default, and broken on request: each planted bug is of a known
-class, and one oracle must catch it. First the correct server runs programs that must draw no
-finding; then each bug is planted until that oracle sees it, and minimised. A row tells which
-oracles saw anything (the one that must has a star), after how many runs and calls, how many
-concurrent calls are left (`seq`: nothing overlaps any more, set-up calls count), and the label.
-
-A bug fails the self-test that escapes, that only another oracle sees, or that has more than 4
-concurrent calls left; so does a false alarm. Bugs that only a controlled schedule reaches may
-escape. Exit 2 where time was up before all were tried. With --seeds K the budget is for each
-seed, and a bug passes that is caught with nine of ten.
-
-examples:
-  mcpconc selftest
-  mcpconc selftest --only "lost update",isolation
-  mcpconc selftest --seeds 20 --no-shrink   how many of 20 seeds catch each bug?
-  mcpconc selftest --canary                 a few bugs, in seconds
-  mcpconc show out/traces/equal-rounds      its minimal program
-  mcpconc fuzz --target reference+equal-rounds
-""",
-    "bench": """\
-`linearize` decides each history and prints what that took: steps, states, processor time, and the
-most memory held so far. Reads Jepsen's register logs (*.log), key-value logs (*.txt), traces, and
-directories that hold any of them. Exit 1 where a history has no order, 2 where one is undecided.
-
-examples:
-  mcpconc bench linearize porcupine/test_data/jepsen
-  mcpconc bench linearize c50-ok.txt c50-bad.txt --json | jq .total
-  mcpconc bench linearize c10-ok.txt --whole         all keys as one object
-  mcpconc bench linearize traces
-""",
-    "list": """\
-examples:
-  mcpconc list
-  mcpconc list --json | jq .oracles
-""",
-}
 
 
 class Parser(argparse.ArgumentParser):
@@ -180,6 +68,15 @@ def parser() -> Parser:
     _out(shrink)
 
     _traces(verb("show", "draw a trace, with reason and evidence"))
+
+    explore = verb("explore", "run every interleaving of a trace's calls")
+    _traces(explore)
+    explore.add_argument(
+        "--max-runs", type=_positive, default=500, metavar="N", help="interleavings at most (500)"
+    )
+    explore.add_argument("--target", default="", metavar="SPEC", help="another target than its own")
+    _start(explore, "calls start as a user's would, or are forked, which is faster (ordinary)")
+    _out(explore)
 
     doctor = verb("doctor", "say whether a target can be fuzzed")
     _target(doctor)

@@ -20,6 +20,7 @@ from typing import Any
 import anyio
 
 from mcpconc import log
+from mcpconc.cuts import overlaps
 from mcpconc.errors import Exit, McpconcError, TargetError, UsageError
 from mcpconc.jsontext import compact
 from mcpconc.lineup.orders import MOST_CALLS, MOST_LANES
@@ -174,6 +175,32 @@ def shrink(args: Namespace) -> Exit:
     return Exit.INTERRUPTED if interrupted else Exit.PASSED
 
 
+def explore(args: Namespace) -> Exit:
+    from mcpconc.exhaust import explore_trace
+
+    trace = load(find(args.trace, _roots(args)))
+    if not overlaps(trace.program):
+        raise UsageError(f"{trace.path}: nothing overlaps in its program: there is one order only")
+    _need_git()
+    check_start(resolve(args.target or trace.target), Start(args.start))
+    log.configure(_writable(args.out) / log.NAME, verbose=args.verbose - args.quiet)
+    with _console(args) as console:
+        verdicts = anyio.run(
+            explore_trace,
+            trace,
+            args.target,
+            args.out,
+            args.max_runs,
+            log.recorded(console),
+            Start(args.start),
+        )
+    if args.json:
+        _document(documents.explored_document(verdicts))
+    else:
+        _print(documents.explored_text(verdicts))
+    return verdicts.exit
+
+
 def show(args: Namespace) -> Exit:
     trace = load(find(args.trace, _roots(args)))
     if args.json:
@@ -253,6 +280,7 @@ VERBS: dict[str, Callable[[Namespace], Exit]] = {
     "replay": replay,
     "check": check,
     "shrink": shrink,
+    "explore": explore,
     "show": show,
     "doctor": doctor,
     "selftest": selftest,

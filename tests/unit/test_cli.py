@@ -76,7 +76,20 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    "verb", ["", "fuzz", "replay", "check", "shrink", "show", "doctor", "selftest", "bench", "list"]
+    "verb",
+    [
+        "",
+        "fuzz",
+        "replay",
+        "check",
+        "shrink",
+        "explore",
+        "show",
+        "doctor",
+        "selftest",
+        "bench",
+        "list",
+    ],
 )
 def test_help(verb: str, golden: Golden, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "100")

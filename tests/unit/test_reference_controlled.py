@@ -138,3 +138,31 @@ def test_without_control_the_same_time_shows_nothing(tmp_path: Path) -> None:
         return len(notes)
 
     assert anyio.run(work) == 5
+
+
+def test_every_interleaving_is_run_and_some_fail(trace: Trace, tmp_path: Path) -> None:
+    code, said = mcpconc("explore", str(trace.path), "--out", str(tmp_path))
+    assert code == 1
+    assert (said["complete"], said["safe"]) == (True, False)
+    assert 1 <= max(f["interleavings"] for f in said["findings"]) < said["interleavings"]
+    (shown, *_) = said["findings"]
+    code, again = mcpconc("replay", shown["trace"], "--times", "3", "--out", str(tmp_path))
+    assert again["replays"][0]["status"] == "REPRODUCED"
+
+
+def test_every_interleaving_of_the_correct_server_is_right(trace: Trace, tmp_path: Path) -> None:
+    code, said = mcpconc(
+        *("explore", str(trace.path), "--target", "reference", "--out", str(tmp_path))
+    )
+    assert (code, said["safe"], said["findings"]) == (0, True, [])
+    assert said["interleavings"] > 1
+
+
+def test_fewer_runs_than_there_are_interleavings_prove_nothing(
+    trace: Trace, tmp_path: Path
+) -> None:
+    code, said = mcpconc(
+        *("explore", str(trace.path), "--target", "reference", "--max-runs", "1"),
+        *("--out", str(tmp_path)),
+    )
+    assert (code, said["safe"], said["complete"]) == (2, False, False)

@@ -12,12 +12,15 @@ from mcpconc.report.finding import titled
 from mcpconc.trace import Trace
 
 if TYPE_CHECKING:
+    from mcpconc.exhaust import Verdicts
     from mcpconc.replay import Replay
 
 __all__ = [
     "campaign_document",
     "checked_document",
     "checked_text",
+    "explored_document",
+    "explored_text",
     "listing_text",
     "replay_document",
     "replay_text",
@@ -138,6 +141,43 @@ def replay_text(replay: Replay) -> str:
         text += f"  {replay.diverged} of {replay.tried} could not follow the recorded schedule\n"
     text += "".join(f"  + {other}  (not what this trace was kept for)\n" for other in replay.others)
     return text
+
+
+def explored_document(verdicts: Verdicts) -> dict[str, Any]:
+    done = verdicts.exhausted
+    return {
+        "trace": str(verdicts.trace),
+        "interleavings": done.explored.interleavings,
+        "complete": done.finished and done.explored.complete,
+        "safe": done.safe,
+        "runs": done.runs,
+        "undecided": done.undecided,
+        "findings": [
+            {
+                **one.finding.to_json(),
+                "interleavings": one.interleavings,
+                "trace": str(one.trace),
+            }
+            for one in verdicts.seen
+        ],
+    }
+
+
+def explored_text(verdicts: Verdicts) -> str:
+    done = verdicts.exhausted
+    number = done.explored.interleavings
+    said = str(done.explored) if done.finished else f"{number} interleavings explored, then ended"
+    worst = max(done.failing.values(), default=0)
+    how = f"{worst} of them fail" if worst else "none of them fails"
+    lines = [f"{said}: {how}"]
+    for one in verdicts.seen:
+        lines += [
+            f"  {one.interleavings} of {number}  {_line(one.finding)}",
+            f"    mcpconc show {one.trace}",
+        ]
+    if done.undecided:
+        lines.append(f"  {done.undecided} of {number}  an oracle could not decide")
+    return "\n".join([*lines, f"  {done.runs} runs of {verdicts.trace}"]) + "\n"
 
 
 def listing_text(listing: Mapping[str, Sequence[Mapping[str, str]]]) -> str:

@@ -164,6 +164,8 @@ class Fleet:
                     beside.start_soon(watch.serve)
                 await self.heal(recorder)
                 await run.sequential(program.prefix, Phase.PREFIX, quiesce if resting else None)
+                if surroundings.control is not None and program.prefix and not resting:
+                    await quiesce()  # what is still at work would come in at chance moments
                 await run.concurrent(scheduler, surroundings)
                 if await quiesce() is False:
                     recorder.note("not-quiescent")

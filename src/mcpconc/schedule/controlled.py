@@ -8,9 +8,10 @@ that needs a lock which another holds is not let go. Sending a call is a step li
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 import anyio
@@ -18,11 +19,12 @@ import anyio
 from mcpconc.program import Program
 from mcpconc.schedule import look
 from mcpconc.schedule.base import Surroundings
-from mcpconc.schedule.conflicts import Access, interleaving, matters
+from mcpconc.schedule.conflicts import interleaving, matters
 from mcpconc.schedule.control import Control, Thread
 from mcpconc.schedule.free import Free
 from mcpconc.schedule.points import INVOKE, Kill, Recorded, Step, ThreadId, pack
 from mcpconc.schedule.policies import Policy
+from mcpconc.schedule.standing import LOOKS, Lane, edge_of, patience, step_of
 
 __all__ = ["GUESS", "Controlled", "Shape"]
 
@@ -32,9 +34,6 @@ Shape = tuple[tuple[str, ...], ...]
 GUESS = 12
 """Steps of a call of which nothing is known."""
 
-LOOKS = 5
-"""Looks in a row that must find a thread asleep on a timer before it counts as waiting for a
-lock: SQLite's busy handler sleeps for up to 100 ms at a time."""
 SOON, SELDOM = 0.002, 0.02
 """Seconds between two looks, at first and while something is seen to be at work."""
 UNSEEN = 0.5
@@ -44,37 +43,6 @@ UNREADY = 1.0
 """Seconds for which others of an agent may be at work while one of its threads stands."""
 SILENT = 20.0
 """Seconds that a call may go on without standing anywhere before it is looked at why."""
-
-
-@dataclass(slots=True, eq=False)
-class _Lane:
-    """One agent: the call that it has in flight, the one that waits to be sent, and whether
-    all of it is known to be at rest."""
-
-    agent: int
-    tools: list[str]
-    call: str = ""
-    tool: str = ""
-    waiting: dict[str, anyio.Event] = field(default_factory=dict)
-    over: bool = False
-    rest: bool = False
-    last: Thread | None = None
-    blocked: str = ""
-    since: int = 0
-    """Steps that had been made when it was found blocked."""
-    asleep: int = 0
-    began: float = -1.0
-    """When it was first looked at since it moved last."""
-    calm: float = 0.0
-    """Since when it sleeps."""
-
-    @property
-    def between(self) -> bool:
-        """Whether the runner is about to say what comes next."""
-        return not (self.over or self.call or self.waiting)
-
-    def stirs(self) -> None:
-        self.rest, self.asleep, self.began = False, 0, -1.0
 
 
 class Controlled:
@@ -102,11 +70,15 @@ class Controlled:
         self._kills = {*kills, *(recorded.kills if recorded else ())}
         self._done: list[tuple[int, int, str] | Kill] = []
         self._plain: Free | None = None
-        self._lanes: dict[int, _Lane] = {}
+        self._lanes: dict[int, Lane] = {}
         self._tools: dict[str, str] = {}
         self._shape: Shape = ()
         self._skip: tuple[frozenset[str], ...] | None = None
         self._met: Counter[tuple[int, int, str]] = Counter()
+        self._servers: frozenset[int] = frozenset()
+        """Processes that were there before any call was sent."""
+        self._strangers: frozenset[int] = frozenset()
+        """All processes of which it is known whose they are."""
         self._went: ThreadId | None = None
         self._free = False
 
@@ -126,7 +98,7 @@ class Controlled:
         self._control: Control = surroundings.control
         self._shape = tuple(tuple(call.tool for call in lane) for lane in program.lanes)
         self._tools = {call.id: call.tool for lane in program.lanes for call in lane}
-        self._lanes = {a: _Lane(a, list(tools)) for a, tools in enumerate(self._shape) if tools}
+        self._lanes = {a: Lane(a, list(tools)) for a, tools in enumerate(self._shape) if tools}
         if program.inflight > 1:
             self.remarks.append(f"{self.name}: one call of each agent at a time")
         length = self._control.lengths.get(self._shape)
@@ -136,6 +108,8 @@ class Controlled:
             self._skip = self._recorded.skip
         else:
             self._skip = self._control.learned.harmless(self._shape)
+        self._servers = frozenset(thread.pid for thread in self._control.threads)
+        self._strangers = look.everybody()
         self._control.take(self)
 
     async def admit(self, agent: int, call: str) -> None:
@@ -159,10 +133,9 @@ class Controlled:
         self._back(lane)
         lane.call, lane.blocked, lane.last = "", "", None
         for thread in self._control.of(agent):
-            if thread.point is None:
-                thread.ordinal = 0
-                if thread.pid in self._roots(agent):
-                    thread.released, thread.holds = False, frozenset()
+            # What a server did for this call is done; what else was begun for it may go on.
+            if thread.point is None and thread.pid in self._servers:
+                thread.ordinal, thread.released, thread.holds = 0, False, frozenset()
         lane.stirs()
         self._control.poke()
 
@@ -174,7 +147,15 @@ class Controlled:
     async def finish(self) -> None:
         if self._plain is not None or not self._lanes:
             return
-        complete = not self._free
+        try:
+            # What calls left at work belongs to them.
+            while not self._free and self._answered() and await self._decide():
+                pass
+        finally:
+            self._end()
+
+    def _end(self) -> None:
+        complete = not self._free and self._answered()
         self._let_go()
         if complete:
             self._control.lengths[self._shape] = len(self.steps)
@@ -198,13 +179,14 @@ class Controlled:
             self._control.go(thread)
             return
         known = self._control.learned
-        if not thread.ordinal:
-            taken = {other.ordinal for other in self._control.of(thread.agent)}
-            thread.ordinal = next(n for n in range(1, len(taken) + 2) if n not in taken)
-        self._met[thread.agent, thread.ordinal, point.label] += 1
         if lane.tool:
             known.add(lane.tool, thread.access)
         self._back(lane)
+        if thread.ordinal:
+            self._met[thread.agent, thread.ordinal, point.label] += 1
+        else:
+            lane.stirs()
+            return
         if not self._matters(thread) and self._usual(thread) and not self._blocker(thread):
             self._release(thread)
             return
@@ -213,9 +195,12 @@ class Controlled:
     def gone(self, thread: Thread) -> None:
         lane = self._lanes.get(thread.agent)
         if lane is not None:
+            if thread.pid not in self._servers:
+                lane.orphans = True
+                lane.quiet.clear()
             lane.stirs()
 
-    def _back(self, lane: _Lane) -> None:
+    def _back(self, lane: Lane) -> None:
         """It moves again, although it was found waiting."""
         if lane.blocked == look.NAP:
             made = len(self.steps) - lane.since
@@ -231,13 +216,37 @@ class Controlled:
         if self._plain is not None:
             await self._plain.serve()
             return
-        while not self._free:
-            await self._settle()
-            options = self._options()
-            if options:
-                self._choose(options)
-            elif not self._stuck():
+        while not self._free and not self._answered():
+            if not await self._decide():
                 await self._control.wait(SELDOM)
+
+    async def _decide(self) -> bool:
+        """Make one step; False if there is none to be made."""
+        await self._settle()
+        self._number()
+        options = self._options()
+        if not options or self._free:
+            return not self._free and self._stuck()
+        self._choose(options)
+        return True
+
+    def _answered(self) -> bool:
+        """Whether no call is in flight or to come; what they began may go on."""
+        return all(lane.over and not lane.call for lane in self._lanes.values())
+
+    def _number(self) -> None:
+        """Give those a number who were not heard of before. Only now, when nothing moves: who of
+        two that moved together spoke first is chance, who was begun first is not."""
+        for agent, lane in self._lanes.items():
+            new = [t for t in self._control.of(agent) if t.point is not None and not t.ordinal]
+            for thread in new:
+                lane.heard += 1
+                lane.pids.add(thread.pid)
+                if thread.pid not in self._servers:
+                    lane.beside.add(look.parent(thread.pid))
+                thread.ordinal = lane.heard
+                assert thread.point is not None
+                self._met[agent, thread.ordinal, thread.point.label] += 1
 
     def _choose(self, options: list[tuple[Step, Thread | None]]) -> None:
         for _, thread in options:  # where nothing has to be chosen, in a fixed order
@@ -254,6 +263,7 @@ class Controlled:
             return
         lane = self._lanes[step.agent]
         call = next(iter(lane.waiting))
+        lane.heard = max((t.ordinal for t in self._control.of(step.agent)), default=0)
         lane.call, lane.tool, lane.last = call, self._tools[call], None
         lane.stirs()
         lane.waiting.pop(call).set()
@@ -266,7 +276,7 @@ class Controlled:
                 tool = self._tools[next(iter(lane.waiting))]
                 found.append((Step(agent, 0, f"{INVOKE} {tool}", tool), None))
             found += [
-                (_step(thread, lane.tool), thread)
+                (step_of(thread, lane.tool), thread)
                 for thread in self._control.of(agent)
                 if thread.point is not None and not self._blocker(thread)
             ]
@@ -319,7 +329,7 @@ class Controlled:
                     if thread.point.needs == "ddl" or holder.point is None:
                         self._release(thread)
                         return True
-                    edges.append(_edge(thread, holder, lane.call))
+                    edges.append(edge_of(thread, holder, lane.call))
         if not edges:
             return False
         self.notes.append(("deadlock", {"edges": edges}))
@@ -367,8 +377,13 @@ class Controlled:
         now, children = look.family(thread.pid, thread.tid)
         return now == threads and children <= before
 
-    def _usual_rest(self, lane: _Lane) -> bool:
+    def _usual_rest(self, lane: Lane) -> bool:
         mine = self._control.of(lane.agent)
+        known = {t.pid for t in mine if not t.released or t.waits} | lane.quiet
+        if lane.orphans or not lane.pids <= known:
+            self._left_behind(lane)
+            if not lane.pids <= known:
+                return False
         if not lane.call:
             return not any(t.released and not t.waits for t in mine)
         if not any(t.point is not None for t in mine):
@@ -377,11 +392,25 @@ class Controlled:
             return False
         return lane.last is not None and lane.last.point is not None and self._usual(lane.last)
 
-    def _looked(self, lane: _Lane) -> bool:
+    def _left_behind(self, lane: Lane) -> None:
+        """Find the agent's processes that lost their parent before they said anything."""
+        if lane.orphans:
+            lane.orphans = False
+            now = look.everybody()
+            new, self._strangers = now - self._strangers, now
+            for pid in new - {thread.pid for thread in self._control.threads}:
+                owner = self._lanes.get(look.of_agent(pid))
+                if owner is not None:
+                    owner.pids.add(pid)
+                    owner.stirs()
+        lane.pids = {pid for pid in lane.pids if look.alive(pid)} - self._servers
+
+    def _looked(self, lane: Lane) -> bool:
         """Look at the processes of an agent; whether any are at work."""
         mine = self._control.of(lane.agent)
         standing = [t for t in mine if t.point is not None]
-        seen = look.look({t.pid for t in mine}, {t.tid for t in standing})
+        roots = {t.pid for t in mine} | lane.pids
+        seen = look.look(roots, {t.tid for t in standing}, lane.beside - {os.getpid()})
         now = anyio.current_time()
         if lane.began < 0:
             lane.began = now
@@ -400,12 +429,12 @@ class Controlled:
                 for thread in mine:
                     if thread.released:
                         thread.waits = "others of its call"
-                lane.rest = True
+                lane.rest, lane.quiet = True, set(seen.pids)
         elif seen.locked:
             if lane.asleep >= LOOKS:
                 self._blocks(lane, look.FILE_LOCK)
         elif seen.naps:
-            needed = _patience(lane.last)
+            needed = patience(lane.last)
             if lane.last is not None and lane.last.tid in seen.naps and lane.asleep >= needed > 0:
                 self._blocks(lane, look.NAP)
         elif now - lane.calm > UNSEEN:
@@ -413,58 +442,16 @@ class Controlled:
             self._blocks(lane, "something unseen")
         return False
 
-    def _blocks(self, lane: _Lane, why: str) -> None:
+    def _blocks(self, lane: Lane, why: str) -> None:
         lane.blocked, lane.since, lane.rest = why, len(self.steps), True
 
-    def _missing(self, lane: _Lane, pids: Iterable[int]) -> None:
+    def _missing(self, lane: Lane, pids: Iterable[int]) -> None:
         """Name the processes of a call that should have said where they stand."""
         known = {t.pid for t in self._control.of(lane.agent)}
         for pid in sorted(set(pids) - known):
             if look.should_report(pid):
                 self._say(f"a process of agent {lane.agent} said nothing: {look.command(pid)}")
 
-    def _roots(self, agent: int) -> set[int]:
-        """The processes that no other known one of the agent has started: its server."""
-        pids = {t.pid for t in self._control.of(agent)}
-        return {t.pid for t in self._control.of(agent) if t.ppid not in pids}
-
     def _say(self, remark: str) -> None:
         if remark not in self.remarks:
             self.remarks.append(remark)
-
-
-def _step(thread: Thread, tool: str) -> Step:
-    point = thread.point
-    assert point is not None
-    access: Access = thread.access
-    return Step(
-        thread.agent,
-        thread.ordinal,
-        point.label,
-        tool,
-        access.reads,
-        access.writes,
-        point.lock,
-        point.holds,
-    )
-
-
-def _patience(thread: Thread | None) -> int:
-    """How many looks must find a thread in a timed sleep until it is SQLite that sleeps there;
-    0 where it cannot be. Only a COMMIT that comes back may sleep for another reason."""
-    if thread is None or thread.last is None:
-        return 0
-    return LOOKS if thread.last.lock else 5 * LOOKS if thread.last.needs == "commit" else 0
-
-
-def _edge(thread: Thread, holder: Thread, call: str) -> dict[str, Any]:
-    assert thread.point is not None
-    return {
-        "agent": thread.agent,
-        "pid": thread.pid,
-        "command": thread.name,
-        "call": call,
-        "label": thread.point.label,
-        "path": thread.point.lock.removeprefix("lock:"),
-        "held_by": [{"agent": holder.agent, "pid": holder.pid, "command": holder.name}],
-    }

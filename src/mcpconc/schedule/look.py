@@ -10,7 +10,20 @@ import os
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 
-__all__ = ["FILE_LOCK", "NAP", "Look", "children", "command", "family", "look", "should_report"]
+__all__ = [
+    "FILE_LOCK",
+    "NAP",
+    "Look",
+    "alive",
+    "children",
+    "command",
+    "everybody",
+    "family",
+    "look",
+    "of_agent",
+    "parent",
+    "should_report",
+]
 
 _NAP = frozenset({"35", "230", "101", "115"})
 """nanosleep and clock_nanosleep, on x86_64 and on aarch64."""
@@ -31,19 +44,21 @@ class Look:
     pids: frozenset[int]
 
 
-def look(roots: Iterable[int], standing: Collection[int]) -> Look:
-    """One look at these processes and all below them; `standing` are thread ids not to be
-    looked at. A process that is being started shares its parent's fate: it runs."""
+def look(roots: Iterable[int], standing: Collection[int], beside: Collection[int] = ()) -> Look:
+    """One look at these processes and all below them, and at those `beside` without what is
+    below them; `standing` are thread ids not to be looked at. A process that is being started
+    shares its parent's fate: it runs."""
     runs = False
     naps, locked, seen = set(), set(), set()
-    todo = list(roots)
+    todo = [*roots, *beside]
+    beside = {*beside} - {*roots}
     while todo:
         pid = todo.pop()
         if pid in seen:
             continue
         seen.add(pid)
         for tid in _threads(pid):
-            todo += children(pid, tid)
+            todo += children(pid, tid) if pid not in beside else ()
             if tid in standing:
                 continue
             state = _state(pid, tid)
@@ -72,6 +87,31 @@ def family(pid: int, tid: int) -> tuple[int, frozenset[int]]:
     except OSError:
         threads = 0
     return threads, frozenset(children(pid, tid))
+
+
+def parent(pid: int) -> int:
+    """Who has to be told when this process ends; 0 if nobody can say."""
+    fields = _read(f"/proc/{pid}/stat").rpartition(")")[2].split()
+    return int(fields[1]) if len(fields) > 1 else 0
+
+
+def everybody() -> frozenset[int]:
+    """All processes."""
+    return frozenset(int(name) for name in os.listdir("/proc") if name.isdecimal())
+
+
+def of_agent(pid: int) -> int:
+    """Whose process it is, as far as its environment says; -1 if it does not."""
+    for variable in _read(f"/proc/{pid}/environ").split("\0"):
+        if variable.startswith("MCPCONC_AGENT="):
+            number = variable.partition("=")[2]
+            return int(number) if number.isdecimal() else -1
+    return -1
+
+
+def alive(pid: int) -> bool:
+    """Whether it is there and has not ended."""
+    return _state(pid, pid) not in ("", "Z", "X")
 
 
 def should_report(pid: int) -> bool:

@@ -221,6 +221,17 @@ def test_what_is_learned_from_two_runs(one, other, values, orders):
     assert learned == Volatile(frozenset(values), frozenset(orders))
 
 
+@pytest.mark.parametrize(
+    "other",
+    [
+        [Record("add", "0.0", {"(outcome)": "refused"})],
+        [Record("add", "0.0", {"(outcome)": "success"}), Record("add", "1.0", {})],
+    ],
+)
+def test_whether_a_call_is_done_is_never_volatile(other):
+    assert changing([Record("add", "0.0", {"(outcome)": "success"})], other, Volatile()) is None
+
+
 def test_ids_that_change_places_are_not_volatile():
     a, b = Id("a"), Id("b")
     one = [Record("t", "", {"id": a, "v": 1}), Record("u", "", {"of": a})]

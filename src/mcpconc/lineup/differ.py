@@ -77,7 +77,8 @@ def changing(a: Sequence[Record], b: Sequence[Record], volatile: Volatile) -> Vo
     """What must be volatile beside `volatile`, because `a` and `b` come from runs of the same
     calls in the same order; None where masking fields does not make them the same.
 
-    Ids that are paired otherwise in one than in the other cannot be masked away.
+    Ids that are paired otherwise in one than in the other cannot be masked away, nor can it be
+    whether a call was done or refused.
     """
     learned = volatile
     for _ in range(ROUNDS):
@@ -87,7 +88,9 @@ def changing(a: Sequence[Record], b: Sequence[Record], volatile: Volatile) -> Vo
         orders: set[str] = set()
         for one, other in _paired(a, b, learned, values):
             _compare(one.term, other.term, one.kind, learned, values, orders)
-        more = learned | Volatile(frozenset(values), frozenset(orders))
+        # One glitch must not hide for good whether calls of a tool are done or refused.
+        steady = frozenset(path for path in values if path.endswith(f".{OUTCOME}"))
+        more = learned | Volatile(frozenset(values) - steady, frozenset(orders))
         if more == learned:
             return None
         learned = more
@@ -102,7 +105,8 @@ def _paired(
         ours = [r for r in a if r.kind == kind]
         theirs = [r for r in b if r.kind == kind]
         if Counter(r.key for r in ours) != Counter(r.key for r in theirs):
-            values.add(kind)
+            if not any(r.key for r in (*ours, *theirs)):  # answers are never all volatile
+                values.add(kind)
             continue
         for key in dict.fromkeys(r.key for r in ours):
             mine = [r.term for r in ours if r.key == key]

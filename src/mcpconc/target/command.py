@@ -17,7 +17,7 @@
     inherit = ["PATH"]                  # optional: variables taken from the caller; PATH always is
 
     [prepare]
-    commands = [["mkdir", "data"]]      # run in {root}, once, in an empty directory
+    commands = [["mkdir", "-p", "data"]]  # run in {root}, once, in an empty directory
 
     [reset]
     commands = []                       # run after the files of a world were put back

@@ -123,7 +123,7 @@ def lost_task() -> Trace:
         after=after,
         findings=(finding,),
         verdict=Verdict.VIOLATION,
-        label_basis="all 2 orders",
+        label_basis="both one-at-a-time orders were tried, neither shows it",
         target="empirica",
         target_version="1.14.18",
         identity="isolated",

@@ -17,7 +17,7 @@ from mcpconc.cuts import sequence
 from mcpconc.oracle.base import Label
 from mcpconc.program import Call, Program, refs
 
-__all__ = ["LIMIT", "Labelled", "label", "orders"]
+__all__ = ["LIMIT", "Labelled", "label", "none_shows", "orders"]
 
 LIMIT = 24
 """Up to so many orders all are run; of more, a sample of so many."""
@@ -69,14 +69,22 @@ async def label(
                 return _out_of_time(tried - 1, possible)
             candidate = sequence(program, order, one_agent=one_agent)
             if head in await run_sequentially(candidate):
-                basis = f"{who}, order {tried} of {_count(possible, len(chosen))}"
+                basis = f"{who}, in order {tried} of {possible}"
                 return Labelled(kind, basis, tried, possible, candidate)
-    basis = f"not shown by {_count(possible, len(chosen))} one-at-a-time orders"
-    return Labelled(Label.RACE, basis, len(chosen), possible)
+    return Labelled(Label.RACE, none_shows(len(chosen), possible), len(chosen), possible)
 
 
-def _count(possible: int, tried: int) -> str:
-    return f"all {possible}" if tried >= possible else f"{tried} sampled of {possible}"
+def none_shows(tried: int, possible: int) -> str:
+    """That none of the orders shows the finding, in words."""
+    if tried < possible:
+        return (
+            f"{tried} of {possible} one-at-a-time orders, sampled, were tried, none of them "
+            "shows it"
+        )
+    if possible < 2:
+        return "the only one-at-a-time order was tried, it does not show it"
+    every, none = ("both", "neither") if possible == 2 else (f"all {possible}", "none")
+    return f"{every} one-at-a-time orders were tried, {none} shows it"
 
 
 def _out_of_time(tried: int, possible: int) -> Labelled:

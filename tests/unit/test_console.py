@@ -26,6 +26,7 @@ from mcpconc.oracle.base import Finding, Label
 from mcpconc.report.console import Console, Paint
 from mcpconc.report.summary import summary
 from mcpconc.report.tally import Tally, ago, block, clock, line
+from mcpconc.trace import Shrink
 from mcpconc.verdict import Verdict
 from samples import lost_task
 
@@ -312,7 +313,9 @@ def test_tries_of_a_replay(piped: Console, err: Screen) -> None:
 def saved(tmp_path: Path) -> Iterator[Callable[[Label], TraceSaved]]:
     def save(label: Label) -> TraceSaved:
         finding: Finding = replace(FINDING, label=label)
-        path = replace(lost_task(), findings=(finding,)).save(tmp_path / label.value)
+        shrink = Shrink(finished=True, failed=5, of=5, from_calls=41, to_calls=5)
+        trace = replace(lost_task(), findings=(finding,), shrink=shrink)
+        path = trace.save(tmp_path / label.value)
         return TraceSaved(path, finding)
 
     return save

@@ -47,7 +47,7 @@ def test_what_happened_and_why_no_order_works(
 def test_every_call_that_is_spoken_of_is_in_the_picture_and_no_id_is(name: str) -> None:
     trace, told = judged_again(name)
     report = finding_report(replace(trace, findings=(told,)))
-    picture, _, reason = report.partition("a text that call")
+    picture, _, reason = report.partition("a text that only call")
     assert told.calls
     assert all(f" {call} " in picture and call in reason for call in told.calls)
     assert not re.search(r"[0-9a-f]{8}-[0-9a-f]{4}|tok\d{3}", report)

@@ -68,8 +68,8 @@ def test_answers_that_no_order_gives_are_told_with_what_each_order_would_answer(
     )
     assert told.lines[:3] == (
         "No order of a (append) and b (append) explains what they got:",
-        "  a before b: b must get position 1, but it got 0;",
-        "  b before a: a must get position 1, but it got 0.",
+        "  a before b: b must get position 1 (by then: [t1]), but it got 0;",
+        "  b before a: a must get position 1 (by then: [t2]), but it got 0.",
     )
 
 
@@ -120,7 +120,7 @@ def test_what_goes_wrong_one_call_at_a_time_is_said_to_do_so() -> None:
         op("r", 0, "read", None, 2, 2, 3),
     )
     assert told.lines == (
-        "No two of these calls overlapped, so there is one order only: w (write).",
+        "Of the calls that matter here no two overlapped, so there is one order only: w (write).",
         "  After these r (read) must get value 1, but it got 2.",
     )
     assert told.pair is None

@@ -73,7 +73,7 @@ def test_a_race_fails_the_test_with_the_minimised_report(pytester: pytest.Pytest
     said = result.stdout.str()
     report = said[said.index("✗") : said.index("= mcpconc =")].splitlines()
     assert report[0].startswith("✗ lost-append entry  add ‖ add   (")
-    assert "→ 2 calls" in report[0]
+    assert "→ 2 concurrent calls" in report[0]
     assert "race" in report[0]
     assert report[-3].startswith("  mcpconc show traces/lost-append-entry-")
     for unwelcome in ("Flaky", "inconsistent", "Unreliable", "Traceback", "state.add"):

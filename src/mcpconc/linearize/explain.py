@@ -30,7 +30,7 @@ from mcpconc.linearize.window import (
     windows,
 )
 from mcpconc.linearize.words import both, difference, either, refusal, show, valued
-from mcpconc.model.base import SNAPSHOT, Model, Op, Partition, Reject
+from mcpconc.model.base import SNAPSHOT, Model, Op, Partition, Reject, Ruled
 from mcpconc.verdict import Verdict
 
 __all__ = ["Explanation", "explain", "show"]
@@ -68,6 +68,8 @@ class Explanation:
     calls: tuple[str, ...]
     lines: tuple[str, ...]
     cycle: tuple[tuple[str, str, str], ...] = ()
+    rivals: tuple[str, ...] = ()
+    """Calls that were all accepted, where each order has one of them refused."""
 
 
 def explain(partition: Partition, found: Linearization) -> Explanation:
@@ -84,10 +86,11 @@ def explain(partition: Partition, found: Linearization) -> Explanation:
     stuck = next(op for op in reversed(ops) if op.call == call)
     alone = not any_overlap(ops)
     lines: list[str] = []
+    rivals: tuple[str, ...] = ()
     window: list[Op] = []
     for starts, larger in windows(ops, stuck, model):
         window = window or larger
-        lines = [] if alone else _orders(model, starts, larger)
+        lines, rivals = ([], ()) if alone else _orders(model, starts, larger)
         if lines:
             window = larger
         if lines or alone or len(larger) > LARGEST + 1:
@@ -107,6 +110,8 @@ def explain(partition: Partition, found: Linearization) -> Explanation:
         lines += _circle(round_, edges)
         if not told:
             spoken = [*round_, *([stuck] if stuck not in round_ else [])]
+    if isinstance(model, Ruled) and (rule := model.rule(why.field)):
+        lines.append(rule)
     pair = _pair(window, stuck, model)
     if spoken is not window:
         pair = _pair(spoken, stuck, model) or pair
@@ -125,6 +130,7 @@ def explain(partition: Partition, found: Linearization) -> Explanation:
         calls=tuple(dict.fromkeys(op.call for op in (*spoken, *(pair or ())))),
         lines=tuple(lines),
         cycle=tuple(edges),
+        rivals=rivals,
     )
 
 
@@ -165,7 +171,7 @@ def _without_reads(partition: Partition, found: Linearization) -> tuple[Partitio
 def _one_order(partition: Partition, order: Sequence[str], stuck: Op, why: Reject) -> list[str]:
     """The lines for calls that came one after another."""
     shown = _placed(partition, order)
-    head = "No two of these calls overlapped, so there is one order only"
+    head = "Of the calls that matter here no two overlapped, so there is one order only"
     which = "It" if stuck.call == SNAPSHOT else "After these" if shown else "There"
     return [
         f"{head}: {both(shown)}." if shown else f"{head}.",
@@ -230,26 +236,32 @@ def _outcomes(model: Model, ops: Sequence[Op], stuck: Op) -> list[str]:
     return [f"  Such orders {what} {', or '.join(sorted(due))}, and nothing else."]
 
 
-def _orders(model: Model, starts: Collection[Any], window: Sequence[Op]) -> list[str]:
+def _orders(
+    model: Model, starts: Collection[Any], window: Sequence[Op]
+) -> tuple[list[str], tuple[str, ...]]:
     """The head line, and what each order of the window would give; nothing where the window
     is too large for that, holds one call only, or does not tell why: some order explains it,
-    or what it gives depends on what came before."""
+    or what it gives depends on what came before. And the rivals, see `Explanation`."""
+    nothing: tuple[list[str], tuple[str, ...]] = ([], ())
     calls = [op for op in window if op.call != SNAPSHOT]
     if not 2 <= len(calls) <= LARGEST or not starts:
-        return []
+        return nothing
     # Whatever stands in one place in every order need not be said.
     moving = [op for op in calls if any(overlap(op, other) for other in calls if other is not op)]
     if not moving:
-        return []
+        return nothing
     stopped: list[tuple[tuple[Op, ...], Op, Reject, str]] = []
+    times: dict[str, dict[str, tuple[Op, Reject]]] = {}
     for order in islice(_permitted(window), MOST + 1):
         endings = [_play(model, {state}, order) for state in starts]
         if endings[0] is None or any(end != endings[0] for end in endings):
-            return []
+            return nothing
         op, why, met = endings[0]
-        stopped.append((order[: order.index(op) + 1], op, why, _stops(op, why, met=met)))
+        text = _stops(op, why, met=met)
+        stopped.append((order[: order.index(op) + 1], op, why, text))
+        times.setdefault(text, {})[met] = (op, why)
     if len(stopped) > MOST:
-        return []
+        return nothing
     relevant = _relevant(moving, stopped)
     said: dict[str, list[str]] = {}
     stops: dict[str, tuple[Op, Reject]] = {}
@@ -269,15 +281,21 @@ def _orders(model: Model, starts: Collection[Any], window: Sequence[Op]) -> list
         which = either(several)
         if len(said) == 1 and len(several) > 1:
             which = "every order" if leaves else "in every order"
+        if len(times[text]) == 1:
+            ((met, (op, why)),) = times[text].items()
+            text = _stops(op, why, met=met, always=not model.pure(op))
         lines.append(f"  {which}{'' if leaves else ':'} {text};")
     if not left:
         lines[-1] = lines[-1].removesuffix(";") + "."
-        return lines
+        blamed = {why.field for _, _, why, _ in stopped}
+        if len(blamed) == 1 < len(stops) and all(map(_slipped, (w for _, w in stops.values()))):
+            return lines, tuple(op.call for op in calls if op.call in stops)
+        return lines, ()
     _, why = stops[SNAPSHOT]
     every = "both calls were" if len(calls) == 2 else "all of these calls were"
     acknowledged = f", and {every} answered" if all(op.answered for op in calls) else ""
     by = difference(why.expected, why.seen)
-    return [*lines, f"  found {valued(why.field, why.seen)}{by}{acknowledged}."]
+    return [*lines, f"  found {valued(why.field, why.seen)}{by}{acknowledged}."], ()
 
 
 def _permitted(window: Sequence[Op]) -> Iterator[tuple[Op, ...]]:
@@ -321,7 +339,10 @@ def _relevant(
 def _play(model: Model, states: set[Any], order: Sequence[Op]) -> tuple[Op, Reject, str] | None:
     """Where an order stops, why, and the state there; None where it goes through."""
     for op in order:
-        met = model.describe(next(iter(states))) if len(states) == 1 else ""
+        one = next(iter(states)) if len(states) == 1 else None
+        met = "" if one is None else model.describe(one)
+        if one is not None and isinstance(model, Product):
+            met = model.met(one, op)
         results = [model.step(state, op) for state in states]
         states = {new for r in results if not isinstance(r, Reject) for new in r}
         if not states:
@@ -354,19 +375,31 @@ def _edge(partition: Partition, edge: Edge) -> tuple[str, str, str]:
     return first.call, then.call, why
 
 
-def _stops(op: Op, why: Reject, name: str = "", met: str = "") -> str:
-    """What the state before `op`, called `met`, makes of it, against what was seen."""
+def _stops(op: Op, why: Reject, name: str = "", met: str = "", always: bool = False) -> str:
+    """What the state before `op`, called `met`, makes of it, against what was seen. Why a call
+    must be refused is always to be said, why it must get a number only where `always`: there
+    the same may be due for several reasons."""
     name = name or op.call
     if op.call == SNAPSHOT:
         return f"leaves {valued(why.field, why.expected)}"
-    if (why.expected, why.seen) == ("refused", "accepted"):
+    if _slipped(why):
         reason = f"{refusal(why.field)}; by then: {met}" if met else refusal(why.field)
         return f"{name} must be refused ({reason}), but it was accepted"
     if (why.expected, why.seen) == ("accepted", "refused"):
         return f"{name} must be accepted, but it was refused ({refusal(why.field)})"
+    if str(why.expected).startswith("refused as "):
+        return f"{name} must be {why.expected}, but it was {why.seen}"
     seen = "none" if why.seen is None else show(why.seen)
     seen += difference(why.expected, why.seen)
-    return f"{name} must get {valued(why.field, why.expected)}, but it got {seen}"
+    due = valued(why.field, why.expected)
+    if always and met and isinstance(why.expected, int) and met != show(why.expected):
+        due += f" (by then: {met})"
+    return f"{name} must get {due}, but it got {seen}"
+
+
+def _slipped(why: Reject) -> bool:
+    """Whether a call was accepted that must be refused."""
+    return (why.expected, why.seen) == ("refused", "accepted")
 
 
 def _pair(window: Sequence[Op], stuck: Op, model: Model) -> tuple[Op, Op] | None:

@@ -17,7 +17,7 @@ from typing import Any
 
 from mcpconc.linearize.plan import plan
 from mcpconc.linearize.search import against, excludes
-from mcpconc.model.base import SNAPSHOT, Model, Op, Ordering, Partition, Reject
+from mcpconc.model.base import SNAPSHOT, Model, Op, Ordering, Partition, Reject, Ruled
 from mcpconc.verdict import Verdict
 
 __all__ = ["TOLD", "Product", "because", "components", "product", "products", "searchable"]
@@ -92,6 +92,18 @@ class Product:
     def describe(self, state: tuple[Hashable, ...]) -> str:
         each = zip(self.kinds, self.parts, state, strict=True)
         return "; ".join(f"{kind} {part.describe(s)}" for kind, part, s in each)
+
+    def met(self, state: tuple[Hashable, ...], op: Op) -> str:
+        """`describe` of the part that rejects `op`; "" where none does."""
+        for part, piece in _pieces(op):
+            if isinstance(self.parts[part].step(state[part], piece), Reject):
+                return self.parts[part].describe(state[part])
+        return ""
+
+    def rule(self, field: str) -> str:
+        kind, _, rest = field.partition(".")
+        part = self.parts[self.kinds.index(kind)] if kind in self.kinds else None
+        return part.rule(rest) if isinstance(part, Ruled) else ""
 
 
 def _pieces(op: Op) -> Sequence[tuple[int, Op]]:

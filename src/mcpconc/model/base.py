@@ -11,7 +11,7 @@ from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
-__all__ = ["SNAPSHOT", "Model", "Op", "Ordering", "Partition", "Reject"]
+__all__ = ["SNAPSHOT", "Model", "Op", "Ordering", "Partition", "Reject", "Ruled"]
 
 State = TypeVar("State", bound=Hashable)
 
@@ -108,6 +108,16 @@ class Ordering(Protocol):
         Any selection of what is true will do; the search finds the rest. It should take time
         in proportion to the operations, and give no more than a few pairs for each.
         """
+        ...
+
+
+@runtime_checkable
+class Ruled(Protocol):
+    """A model that can tell the rule behind a rejection."""
+
+    def rule(self, field: str) -> str:
+        """The rule that a `Reject` of this field refers to, as a sentence for people who do not
+        know the target; "" where the field says it all."""
         ...
 
 

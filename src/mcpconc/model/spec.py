@@ -96,7 +96,8 @@ class Seen:
 class View:
     """A place where something private to an agent shows: a row's column or a response field.
 
-    `found` is the value seen by, or stored for, `agent`; it is private to `owners`.
+    `found` is the value seen by, or stored for, `agent`; it is private to `owners`. `why` says
+    in sentences how the owners came by it, and by which rule it is nobody else's.
     """
 
     call: str
@@ -105,6 +106,7 @@ class View:
     field: str
     found: str
     owners: frozenset[int]
+    why: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ A call without an answer may have written or not, but not half of it: that is re
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from mcpconc.history import Operation
@@ -45,7 +45,7 @@ from mcpconc.oracle.writes import (
     text,
     torn,
 )
-from mcpconc.snapshot import Snapshot
+from mcpconc.snapshot import Row, Snapshot
 
 __all__ = ["effects"]
 
@@ -57,13 +57,15 @@ def effects(run: Run) -> Result:
     if run.after is None:
         return Result(NAME, unknown=(NO_READ_BACK,))
     state = look_up(run, run.after)
+    refused = list(_refused(state))
+    told = {(f.fingerprint.kind, call) for f in refused for call in f.calls}
     findings = [
         *_appends(state),
         *_deduplicated(state),
         *_overwrites(state),
         *_deletes(state),
-        *_refused(state),
-        *_attributed(state, run.after),
+        *refused,
+        *_attributed(state, run.after, told),
     ]
     return collect(NAME, findings, state.unknown)
 
@@ -266,27 +268,45 @@ def _refused(state: State) -> Iterator[Finding]:
                 if companion_key(c) not in state.companions and present(state, effect, c)
             ]
         if written:
-            yield _refused_finding(write.op, effect.kind, written)
+            rows = [(effect.table, state.rows.row(key)) for key in write.rows]
+            yield _refused_finding(write.op, effect.kind, written, rows)
 
 
-def _refused_finding(op: Operation, kind: str, written: Sequence[str]) -> Finding:
+def _refused_finding(
+    op: Operation, kind: str, written: Sequence[str], rows: Sequence[tuple[str, Row]]
+) -> Finding:
+    """`rows` are where its token is looked for: that a text is there that nobody else sent is
+    easier to believe than that a row is the call's."""
+    said = f"{op.call} ({op.tool}) was answered {op.outcome}"
+    signed = {
+        f"{table}.{column}": value
+        for table, row in rows
+        for column, value in as_json(row).items()
+        if op.token and op.token in str(value)
+    }
+    # The column that holds the text alone says it best.
+    place = min(signed, key=lambda name: len(str(signed[name])), default="")
     return finding(
         NAME,
         "refused-yet-written",
         kind,
         summary=f"{op.tool} was refused, yet its {kind} is stored",
         reason=(
-            f"{op.call} ({op.tool}) was answered {op.outcome}, and what it sent is found in "
-            f"{', '.join(written)}.",
+            f"{said}. Read afterwards, {place} holds {op.token!r}, a text that only {op.call} sent."
+            if place
+            else f"{said}, and what it sent is found in {', '.join(written)}.",
             "A refused call changes nothing, whatever the order of the calls.",
         ),
         calls=(op.call,),
-        evidence={"call": op.call, "in": list(written)},
+        evidence={"call": op.call, "in": list(written)} | ({"holds": signed} if signed else {}),
     )
 
 
-def _attributed(state: State, after: Snapshot) -> Iterator[Finding]:
-    """Rows that no call wrote, that a refused call wrote, or one call too often."""
+def _attributed(
+    state: State, after: Snapshot, told: Collection[tuple[str, str]]
+) -> Iterator[Finding]:
+    """Rows that no call wrote, that a refused call wrote, or one call too often. Of which
+    refused calls that is `told` already, by kind and call, is not said twice."""
     run = state.run
     assert run.spec is not None
     writes = {(w.effect.kind, w.effect.table, w.op.call): w for w in state.writes}
@@ -314,7 +334,9 @@ def _attributed(state: State, after: Snapshot) -> Iterator[Finding]:
         if owner is None or name not in promised:
             continue
         if owner.fate is Fate.REFUSED:
-            yield _refused_finding(owner.op, name[0], [name[1]])
+            if (name[0], name[2]) not in told:
+                theirs = [(name[1], row) for row in after.rows(owner.effect.database, name[1])]
+                yield _refused_finding(owner.op, name[0], [name[1]], theirs)
         elif len(rows) > promised[name]:
             yield finding(
                 NAME,

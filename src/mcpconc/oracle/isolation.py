@@ -9,6 +9,7 @@ for the broken promise.
 
 from __future__ import annotations
 
+from mcpconc.model.spec import View
 from mcpconc.oracle.base import Result, Run
 from mcpconc.oracle.common import collect, finding, mentioning
 
@@ -17,6 +18,7 @@ __all__ = ["PROMISED", "isolation"]
 NAME = "isolation"
 PROMISED = frozenset({"explicit", "isolated"})
 """Identity modes in which agents must not see each other's private state."""
+_PROMISE = "Each agent has an identity of its own, so no order of the calls makes this right."
 
 
 def isolation(run: Run) -> Result:
@@ -35,10 +37,11 @@ def isolation(run: Run) -> Result:
         sources = [
             op.call for op in run.history.operations if op.agent in view.owners and op.call in named
         ]
-        told = f"{view.call} of agent {view.agent}" if view.call else "The state left"
-        whose = f"It belongs to {owners} alone"
-        if sources:
-            whose += f" (see {', '.join(sources[:3])})"
+        whose = view.why
+        if not whose:
+            see = f" (see {', '.join(sources[:3])})" if sources else ""
+            whose = f"It belongs to {owners} alone{see}."
+        tool = next((op.tool for op in run.history.operations if op.call == view.call), "")
         findings.append(
             finding(
                 NAME,
@@ -47,12 +50,21 @@ def isolation(run: Run) -> Result:
                 view.field,
                 summary=f"{view.kind}.{view.field} of agent {view.agent} shows what is private to "
                 f"{owners}{note}",
-                reason=(
-                    f"{told} has {view.field} {view.found} in {view.kind}.",
-                    f"{whose}: in no order of the calls is it anybody else's.",
-                ),
+                reason=[_where(view, tool), whose, *([_PROMISE] if promised else ())],
                 calls=[call for call in (view.call, *sources) if call],
                 evidence={"found": view.found, "owners": sorted(view.owners)},
             )
         )
     return collect(NAME, findings)
+
+
+def _where(view: View, tool: str) -> str:
+    """Where the value shows: in an answer, in a row that a call wrote, or in what is left."""
+    if not view.call:
+        return f"The state left for agent {view.agent} has {view.field} {view.found}."
+    if tool == view.kind:
+        return f"{view.call} ({tool}) of agent {view.agent} was told {view.field} {view.found}."
+    return (
+        f"The row that {view.call} (agent {view.agent}) wrote to {view.kind} carries {view.field} "
+        f"{view.found}."
+    )

@@ -19,7 +19,7 @@ from typing import Any
 from mcpconc.linearize.explain import Explanation, explain
 from mcpconc.linearize.product import components, product, searchable
 from mcpconc.linearize.search import Linearization, check, check_all
-from mcpconc.linearize.words import refusal, show, valued
+from mcpconc.linearize.words import both, refusal, show, valued
 from mcpconc.model.base import SNAPSHOT, Partition
 from mcpconc.oracle.base import Finding, Label, Result, Run
 from mcpconc.oracle.common import collect, finding
@@ -127,13 +127,14 @@ def _violation(partition: Partition, found: Linearization) -> Finding:
 def _across(joined: Partition, found: Linearization) -> Finding:
     why = explain(joined, found)
     kind, _, field = why.field.partition(".")
+    every = f"each of {joined.key}" if joined.key.count(", ") < 4 else "each object alone"
     return finding(
         NAME,
         "across-objects",
         kind,
         field,
-        summary=f"{_contradiction(joined, why)}; each object alone can be explained, all together "
-        "cannot",
+        summary=f"{_contradiction(joined, why)}; {every} has an order that explains it, but no "
+        "order explains them all",
         reason=why.lines,
         calls=_calls(why),
         evidence=_evidence(joined, found),
@@ -159,8 +160,17 @@ def _quirk(quirk: str, partition: Partition, found: Linearization) -> Finding:
 def _contradiction(partition: Partition, why: Explanation) -> str:
     seen, expected = show(why.seen), show(why.expected)
     if why.call == SNAPSHOT:
+        if why.seen is None:
+            return f"{why.field} is left empty, where it must be {expected}"
         return f"{why.field} is left as {seen}, not as {expected}"
-    tool = next(op.name for op in partition.ops if op.call == why.call)
+    tools = {op.call: op.name for op in partition.ops}
+    tool = tools[why.call]
+    if why.rivals:
+        many = "both" if len(why.rivals) == 2 else "all"
+        names = both([f"{call} ({tools[call]})" for call in why.rivals])
+        return f"{names} were {many} accepted, where one must be refused ({refusal(why.field)})"
+    if expected.startswith("refused as "):
+        return f"{why.call} ({tool}) was {seen}, not {expected.removeprefix('refused ')}"
     if {seen, expected} == {"accepted", "refused"}:
         why_not = f" ({refusal(why.field)})"
         words = [seen + why_not, expected] if seen == "refused" else [seen, expected + why_not]

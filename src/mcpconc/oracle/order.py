@@ -22,6 +22,13 @@ __all__ = ["order"]
 
 NAME = "order"
 
+_RULE = {
+    "shrinks": "Entries are never taken off this list, and {later} asked for all of them: "
+    "whatever {earlier} was shown must be in its answer.",
+    "reorders": "Entries of this list never change places.",
+    "inserts-before-the-end": "New entries of this list go behind the ones that are there.",
+}
+
 _Entry = tuple[str, Any]
 """(call, shown key): one row of a log."""
 
@@ -91,7 +98,8 @@ def _log(log: Log, operations: Mapping[str, Operation]) -> Iterator[Finding]:
                     f"{other[0] or 'no call'} and {entry[0] or 'no call'} were given the same "
                     f"{log.shown_by}, {entry[1]!r}",
                     (other, entry),
-                    f"In every order one of them comes second, and gets a new {log.shown_by}.",
+                    f"Every row of {log.key} must have a {log.shown_by} of its own: in every order "
+                    f"of the calls one comes second, and has to get a new {log.shown_by}.",
                 )
 
 
@@ -124,7 +132,11 @@ def _wrong(
         log.kind,
         field,
         summary=sentence,
-        reason=(f"What they wrote, in the order of commits: {_listed(log)}.", *more),
+        reason=(
+            f"The {log.kind} rows of {log.key}, read afterwards, in the order in which they were "
+            f"committed: {_listed(log)}.",
+            *more,
+        ),
         calls=[call for call, _ in pair if call],
         evidence={"key": log.key, "rows": [list(entry) for entry in log.rows[:20]]},
     )
@@ -177,8 +189,8 @@ def _continued(before: Operation, old: Seen, op: Operation, new: Seen) -> Iterat
             f"{before.call} ({before.tool}) was answered with {_ids(old.ids)}.",
             f"After that, {op.call} ({op.tool}) was sent by {who} and answered with "
             f"{_ids(new.ids)}.",
-            "What is listed stays listed, and new entries go behind it: no order of the calls "
-            "gives both answers.",
+            _RULE[property].format(earlier=before.call, later=op.call),
+            "No correct server may answer this, in any order of the calls.",
         ),
         calls=(before.call, op.call),
         evidence={"key": new.key, "old": list(old.ids), "new": list(new.ids)},

@@ -8,47 +8,60 @@ import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
+from mcpconc.label import none_shows
 from mcpconc.oracle.base import Finding, Label
 from mcpconc.report.lanes import lanes
 from mcpconc.report.names import Names, name_things
+from mcpconc.report.schedule import inside, switched
 from mcpconc.trace import Trace
 
 __all__ = ["brief", "confirmation", "finding_report", "headline", "titled"]
 
 MEANING = {
-    Label.RACE: "no one-at-a-time order of these calls shows it",
-    Label.CROSS_AGENT: "some one-at-a-time order of several agents shows it, no overlap needed",
-    Label.SEQUENTIAL: "one agent alone shows it",
+    Label.RACE: "it needs overlap",
+    Label.CROSS_AGENT: "several agents, no overlap needed",
+    Label.SEQUENTIAL: "no overlap and no second agent needed",
     Label.UNLABELLED: "nobody has tried yet whether it takes several agents, or overlap",
 }
+
+APART = (Label.SEQUENTIAL, Label.CROSS_AGENT)
+"""Findings with these labels need no overlap."""
 
 
 def titled(finding: Finding) -> str:
     """``lost task.status  goals_add_task ‖ goals_complete``"""
     f = finding.fingerprint
     what = f"{f.property} {f.kind}" + (f".{f.field}" if f.field else "")
-    return (
-        f"{what}  {(', ' if finding.label is Label.SEQUENTIAL else ' ‖ ').join(f.tools)}".rstrip()
-    )
+    return f"{what}  {(', ' if finding.label in APART else ' ‖ ').join(f.tools)}".rstrip()
 
 
 def headline(finding: Finding, trace: Trace) -> str:
     """The verdict line."""
     shrink, details = trace.shrink, []
     if shrink is not None:
-        details.append(
-            f"{shrink.from_calls} → {shrink.to_calls} calls"
-            if shrink.to_calls
-            else f"{trace.program.concurrent()} calls"
-        )
+        apart = shrink.to_calls and finding.label in APART
+        concurrent = 0 if apart else trace.program.concurrent()
+        details.append(_size(shrink.from_calls, shrink.to_calls, concurrent))
         if not shrink.finished:
             details.append("not minimal yet")
         if shrink.of:
             details.append(f"reproduced {shrink.failed}/{shrink.of}")
+    if trace.schedule:
+        turns = switched(trace.schedule)
+        details.append(f"schedule {turns} switch{'es' * (turns != 1)}")
     if trace.confirmed is not None:
         details.append(confirmation(trace.confirmed))
     details.append(finding.label.value)
     return f"✗ {titled(finding)}   ({', '.join(details)})"
+
+
+def _size(before: int, after: int, concurrent: int) -> str:
+    """What is counted is the concurrent calls, and all where none is concurrent any more."""
+    if not after or before == after == concurrent:
+        return f"{concurrent} concurrent calls"
+    if concurrent:
+        return f"{before} → {after} concurrent calls"
+    return f"{before} concurrent → {after} calls"
 
 
 def confirmation(tries: tuple[int, int]) -> str:
@@ -69,11 +82,14 @@ def finding_report(trace: Trace, path: Path | None = None, *, width: int = 100) 
     if finding is None:
         state = "a run that found nothing" if trace.complete else "a run that was cut off"
         return f"  {state}   ({_conditions(trace)})\n\n{picture}\n"
+    reason = "\n".join(_reason(finding, trace, names, width))
+    evidence = "\n".join(_evidence(finding, names, width))
     parts = [
         "\n".join(_wrap(headline(finding, trace), "", width)),
-        picture + _legend(picture),
-        "\n".join(_reason(finding, trace, names, width)),
-        "\n".join(_evidence(finding, names, width)),
+        "\n".join([picture, *_legend(trace, picture, reason + evidence, width)]),
+        reason,
+        "\n".join(_inside(trace, names, width)),
+        evidence,
         "\n".join(_others(trace, names, width)),
     ]
     if where is not None:
@@ -91,14 +107,34 @@ def brief(trace: Trace, path: Path, *, width: int = 100) -> str:
     return "\n".join([*_wrap(headline(finding, trace), "", width), *summary, f"  {path}\n"])
 
 
-def _legend(picture: str) -> str:
-    token = re.search(r"#(\d+\.\d+)", picture)
-    return f"\n  #{token[1]}: a text that call {token[1]} sent and no other" if token else ""
+def _legend(trace: Trace, picture: str, told: str, width: int) -> Iterator[str]:
+    """What the names mean. The example is the one that is spoken of, if any is."""
+    pattern = r"#(\d+\.\d+)"
+    calls = trace.finding.calls if trace.finding else ()
+    shown = list(re.finditer(pattern, picture))
+    token = next((t for t in re.finditer(pattern, told) if t[0] in picture), None)
+    token = token or next((t for t in shown if t[1] in calls), shown[0] if shown else None)
+    if token:
+        yield from _wrap(
+            f'"{token[0]}": a text that only call {token[1]} sent; where it turns up, call '
+            f"{token[1]} wrote it",
+            "  ",
+            width,
+        )
+    # Whoever shrinks a run renumbers agents, and not calls.
+    moved = [c for c in trace.program.calls() if c.id.split(".")[0] != str(c.agent)]
+    if moved and f" {moved[-1].id} " in picture:
+        yield from _wrap(
+            f"{moved[-1].id} is only a name: that call was sent by agent {moved[-1].agent}",
+            "  ",
+            width,
+        )
 
 
 def _conditions(trace: Trace) -> str:
     target = f"{trace.target} {trace.target_version}".strip()
-    return ", ".join(filter(None, (target, f"{trace.identity} identity", trace.scheduler)))
+    scheduler = f"scheduler {trace.scheduler}" if trace.scheduler else ""
+    return ", ".join(filter(None, (target, f"{trace.identity} identity", scheduler)))
 
 
 def _reason(finding: Finding, trace: Trace, names: Names, width: int) -> Iterator[str]:
@@ -106,11 +142,35 @@ def _reason(finding: Finding, trace: Trace, names: Names, width: int) -> Iterato
     for line in finding.reason:
         body = line.lstrip()
         yield from _wrap(names.text(body), "  " + " " * (len(line) - len(body)), width)
-    basis = f" ({trace.label_basis})" if trace.label_basis else ""
-    if finding.label is Label.SEQUENTIAL:
-        basis = ""
-    yield from _wrap(f"{finding.label.value}: {MEANING[finding.label]}{basis}", "  ", width)
-    yield from _wrap(f"seen on {_conditions(trace)}", "  ", width)
+    label = f"{finding.label.value}: {MEANING[finding.label]}{_basis(finding.label, trace)}"
+    yield from _wrap(label, "  ", width)
+    yield from _wrap(f"seen with: {_conditions(trace)}", "  ", width)
+
+
+def _basis(label: Label, trace: Trace) -> str:
+    """How the label was decided, where that says more than the label."""
+    basis = trace.label_basis
+    if label is Label.UNLABELLED:
+        return f" ({basis})" if basis else ""
+    if label is Label.CROSS_AGENT:
+        return "; it happens with the calls above sent one at a time"
+    if label is not Label.RACE or not basis:
+        return ""
+    # So it stands in traces of former days.
+    old = re.fullmatch(
+        r"not shown by (?:all )?(\d+)(?: sampled of (\d+))? one-at-a-time orders", basis
+    )
+    if old:
+        basis = none_shows(int(old[1]), int(old[2] or old[1]))
+    return f". {basis[0].upper()}{basis[1:]}."
+
+
+def _inside(trace: Trace, names: Names, width: int) -> Iterator[str]:
+    """Who stood where when another went on, where the schedule was controlled."""
+    if trace.schedule:
+        yield "  inside the calls"
+        for line in inside(trace.schedule, width - 4):
+            yield f"    {names.text(line)}"
 
 
 def _evidence(finding: Finding, names: Names, width: int) -> Iterator[str]:

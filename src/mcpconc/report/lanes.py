@@ -65,17 +65,18 @@ def lanes(
     many calls it hides."""
     names = names or name_things(program, history)
     calls = _pair(history)
+    several = len({call.start.agent for call in calls}) > 1
     parts = {phase: [call for call in calls if call.phase == phase] for phase in Phase}
     out: list[str] = []
     if parts[Phase.PREFIX]:
         out.append(_rule("before" if parts[Phase.LANE] else "one call at a time", width))
-        out += _sequential(parts[Phase.PREFIX], names, focus, width, rows)
+        out += _sequential(parts[Phase.PREFIX], names, focus, width, rows, several)
     if parts[Phase.LANE]:
         out.append(_rule("concurrent", width))
         out += _concurrent(parts[Phase.LANE], history, names, focus, width, rows)
     if parts[Phase.SUFFIX]:
         out.append(_rule("read-back", width))
-        out += _sequential(parts[Phase.SUFFIX], names, focus, width, rows)
+        out += _sequential(parts[Phase.SUFFIX], names, focus, width, rows, several)
     if not calls:
         out.append(_rule("nothing was sent", width))
     out.append(_rule("", width))
@@ -119,10 +120,15 @@ def _kept(calls: Sequence[_Call], focus: Collection[str], most: int) -> set[str]
 
 
 def _sequential(
-    calls: Sequence[_Call], names: Names, focus: Collection[str], width: int, rows: int
+    calls: Sequence[_Call],
+    names: Names,
+    focus: Collection[str],
+    width: int,
+    rows: int,
+    several: bool,
 ) -> Iterator[str]:
+    """One line a call; with `several` agents in the run each says whose it is."""
     kept = _kept(calls, focus, rows)
-    several = len({call.start.agent for call in calls}) > 1
     hidden = 0
     for call in calls:
         if call.id not in kept:
@@ -201,7 +207,7 @@ class _Block:
         starts = {call.start.index: call for call in self.calls}
         ends = {call.end.index: call for call in self.calls if call.end is not None}
         waiting = sorted(hidden)
-        yield " " * self.gutter + "".join(f"  agent {a}".ljust(self.column) for a in self.agents)
+        yield " " * self.gutter + "".join(self._head(a).ljust(self.column) for a in self.agents)
         for event in history.events:
             call = starts.get(event.index) or ends.get(event.index)
             noted = event.type is EventType.NOTE and event.agent in self.agents
@@ -218,6 +224,10 @@ class _Block:
         if unanswered:
             yield self._row(None)
             yield f"{' ' * self.gutter}the log ends here; not answered yet: {' '.join(unanswered)}"
+
+    def _head(self, agent: int) -> str:
+        most = self.slots[agent]
+        return f"  agent {agent}" + (f" ({most} at a time)" if most > 1 else "")
 
     def _event(self, call: _Call, event: Event) -> Iterator[str]:
         agent = call.start.agent

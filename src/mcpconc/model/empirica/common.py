@@ -113,6 +113,10 @@ def refused(output: Hashable | None, error: str, due: bool) -> Reject | None:
         return Reject(error, "refused", "accepted") if due else None
     if output.error == error and due:
         return None
+    if due:
+        return Reject(
+            f"spurious-{output.error}", f"refused as {error}", f"refused as {output.error}"
+        )
     return spurious(output)
 
 

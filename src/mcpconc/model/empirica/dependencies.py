@@ -58,6 +58,14 @@ class Dependencies(Quirky):
     def pure(self, op: Op) -> bool:
         return op.name == SNAPSHOT or isinstance(op.output, Refusal)
 
+    def rule(self, field: str) -> str:
+        if field != "dependency-cycle":
+            return ""
+        return (
+            "Dependencies must not form a cycle: no goal may depend on itself, be it by way of "
+            "another one."
+        )
+
     def describe(self, state: State) -> str:
         return ", ".join(f"{a} depends on {b}" for a, b in sorted(state)) or "none"
 

@@ -15,6 +15,12 @@ from mcpconc.model.empirica.common import OK, Quirky, Refusal, refused, spurious
 
 __all__ = ["Goal", "GoalModel", "Shown", "Task"]
 
+RULES = {
+    "spurious-goal-not-found": "No call removes a goal: once made it is always found.",
+    "spurious-task-not-found": "No call removes a task: once added it is found.",
+    "total_subtasks": "No call removes a task or undoes it, nor does completing its goal.",
+}
+
 READS = frozenset({"goals_get_tasks", "goals_progress", "goals_list", SNAPSHOT})
 
 
@@ -133,6 +139,9 @@ class GoalModel(Quirky):
     def pure(self, op: Op) -> bool:
         return op.name in READS or isinstance(op.output, Refusal)
 
+    def rule(self, field: str) -> str:
+        return RULES.get(field, "")
+
     def describe(self, state: State) -> str:
         if not state.exists:
             return "no such goal"
@@ -186,6 +195,11 @@ def _counted(counts: object) -> object:
     return "{} ({} completed)".format(*counts) if isinstance(counts, tuple) else counts
 
 
+def _tasks(progress: str) -> str:
+    done, _, number = progress.partition("/")
+    return f"{progress} ({done} of {number} tasks done)" if number else progress
+
+
 def _listed(state: State, op: Op) -> Reject | None:
     if isinstance(op.output, Refusal):
         return spurious(op.output)
@@ -201,7 +215,8 @@ def _listed(state: State, op: Op) -> Reject | None:
     for name in ("status", "is_completed", "progress", "reason"):
         expected, seen = getattr(due, name), getattr(op.output, name)
         if expected != seen:
-            return Reject(f"goals.{name}", expected, seen)
+            words = [_tasks(v) if name == "progress" else v for v in (expected, seen)]
+            return Reject(f"goals.{name}", *words)
     return None
 
 

@@ -80,6 +80,10 @@ class Objectives(Quirky):
     def pure(self, op: Op) -> bool:
         return op.name == SNAPSHOT or isinstance(op.output, Refusal)
 
+    def rule(self, field: str) -> str:
+        due = "A goal must be refused while one with a similar objective is open."
+        return due if field == "similar-goal" else ""
+
     def describe(self, state: State) -> str:
         return ", ".join(f"{text!r} is {'open' if o else 'done'}" for _, text, o in sorted(state))
 
@@ -110,7 +114,8 @@ class OpenGoals(Quirky):
         return op.name == "goals_mark_stale"
 
     def describe(self, state: frozenset[str]) -> str:
-        return f"{len(state)} open goals"
+        goals = f"{len(state)} goals" if len(state) > 1 else "one goal" if state else "no goal"
+        return f"{goals} of the session {'are' if len(state) > 1 else 'is'} open"
 
 
 def partitions(known: Facts) -> Iterator[Partition]:

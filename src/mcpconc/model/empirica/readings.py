@@ -136,11 +136,13 @@ def private(known: Facts) -> Iterator[View]:
     tokens = {o.token: o for o in known.operations if o.token}
     owners: dict[str, set[int]] = defaultdict(set)
     homes: dict[str, set[int]] = defaultdict(set)
+    openers: dict[str, Operation] = {}
     for o in known.of("submit_preflight_assessment"):
         row = known.row(o, "reflexes")
         for found in (o.data.get("transaction_id"), row and row.get("transaction_id")):
             if found:
                 owners[str(found)].add(o.agent)
+                openers.setdefault(str(found), o)
         homes[str(o.data.get("session_id") or o.args.get("session_id"))].add(o.agent)
     for table in ("project_findings", "project_unknowns", "reflexes", "goals"):
         for row in known.rows(table):
@@ -157,12 +159,29 @@ def private(known: Facts) -> Iterator[View]:
                 }
             agent = next(iter(sorted(agents & owners[str(found)])), writer.agent)
             owned = frozenset(owners[str(found)])
-            yield View(writer.call, agent, table, "transaction_id", str(found), owned)
+            why = _opened(known, openers.get(str(found)), str(found), writer)
+            yield View(writer.call, agent, table, "transaction_id", str(found), owned, why)
     for o in known.of("goals_activate", "submit_postflight_assessment"):
         found = o.data.get("transaction_id") if o.succeeded else None
         if found:
             owned = frozenset(owners[str(found)])
-            yield View(o.call, o.agent, o.tool, "transaction_id", str(found), owned)
+            why = _opened(known, openers.get(str(found)), str(found), o)
+            yield View(o.call, o.agent, o.tool, "transaction_id", str(found), owned, why)
         told = str(o.data.get("session_id") or "") if o.succeeded else ""
         if o.tool == "submit_postflight_assessment" and told not in ("", o.args.get("session_id")):
             yield View(o.call, o.agent, o.tool, "session_id", told, frozenset(homes[told]))
+
+
+def _opened(known: Facts, opener: Operation | None, transaction: str, shown: Operation) -> str:
+    """Who opened the transaction, what the agent opened that it shows at, and the rule."""
+    if opener is None:
+        return ""
+    own = [o.call for o in known.of("submit_preflight_assessment") if o.agent == shown.agent]
+    opened = f"another one in {', '.join(own[:3])}" if own else "none"
+    session = shown.args.get("session_id")
+    both = session is not None and session == opener.args.get("session_id")
+    return (
+        f"{transaction} was opened by agent {opener.agent} in {opener.call}; agent {shown.agent} "
+        f"opened {opened}. A transaction belongs to the agent that opened it"
+        f"{', not to the session that both use' if both else ''}."
+    )

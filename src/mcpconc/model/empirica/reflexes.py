@@ -232,7 +232,8 @@ class Reflexes(Quirky):
         return op.name in READS or isinstance(op.output, Refusal)
 
     def describe(self, state: State) -> str:
-        return ", ".join(f"{r.phase} {r.round}" for r in state) or "no rows"
+        rows = ", ".join(f"{r.phase} {r.round}" for r in state)
+        return f"the session has {rows}" if rows else "the session has no rows"
 
 
 def listing(rows: Iterable[tuple[str, str]]) -> Listed:

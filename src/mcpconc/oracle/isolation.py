@@ -18,7 +18,6 @@ __all__ = ["PROMISED", "isolation"]
 NAME = "isolation"
 PROMISED = frozenset({"explicit", "isolated"})
 """Identity modes in which agents must not see each other's private state."""
-_PROMISE = "Each agent has an identity of its own, so no order of the calls makes this right."
 
 
 def isolation(run: Run) -> Result:
@@ -41,6 +40,10 @@ def isolation(run: Run) -> Result:
         if not whose:
             see = f" (see {', '.join(sources[:3])})" if sources else ""
             whose = f"It belongs to {owners} alone{see}."
+        right = (
+            f"In identity mode {run.identity} agents share nothing private, so no order of the "
+            "calls makes this right."
+        )
         tool = next((op.tool for op in run.history.operations if op.call == view.call), "")
         findings.append(
             finding(
@@ -50,7 +53,7 @@ def isolation(run: Run) -> Result:
                 view.field,
                 summary=f"{view.kind}.{view.field} of agent {view.agent} shows what is private to "
                 f"{owners}{note}",
-                reason=[_where(view, tool), whose, *([_PROMISE] if promised else ())],
+                reason=[_where(view, tool), whose, *([right] if promised else ())],
                 calls=[call for call in (view.call, *sources) if call],
                 evidence={"found": view.found, "owners": sorted(view.owners)},
             )

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import socket
 import tempfile
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -142,14 +142,17 @@ class Control:
         found = [thread for thread in self.threads if thread.agent == agent]
         return sorted(found, key=lambda thread: (thread.ordinal, thread.pid, thread.tid))
 
-    def go(self, thread: Thread, kill: bool = False) -> None:
-        """Let a thread go on; or have its process kill itself."""
+    def go(self, thread: Thread, kill: bool = False, skip: Iterable[str] = ()) -> None:
+        """Let a thread go on; or have its process kill itself. Of what touches nothing but `skip`
+        (``r:OBJECT``, ``w:OBJECT``) its process need not tell from now on."""
         if thread.point is not None and thread.point.frees:
             self._holds(thread.pid, thread.holds - {thread.point.frees})
         thread.last, thread.point = thread.point, None
         thread.released, thread.waits = True, ""
+        told = sorted(skip)
+        answer = b"g %b\n" % orjson.dumps({"skip": told}) if told else GO
         with suppress(OSError):  # it has died; its hang-up is on the way
-            thread.raw.send(KILL if kill else GO)
+            thread.raw.send(KILL if kill else answer)
 
     def poke(self) -> None:
         """Wake who waits for something to have happened."""

@@ -22,7 +22,7 @@ from mcpconc.schedule.base import Surroundings
 from mcpconc.schedule.conflicts import interleaving, matters
 from mcpconc.schedule.control import Control, Thread
 from mcpconc.schedule.free import Free
-from mcpconc.schedule.points import INVOKE, Kill, Recorded, Step, ThreadId, pack
+from mcpconc.schedule.points import INVOKE, Kill, Point, Recorded, Step, ThreadId, pack
 from mcpconc.schedule.policies import Policy
 from mcpconc.schedule.standing import LOOKS, Lane, edge_of, patience, step_of
 
@@ -34,6 +34,9 @@ Shape = tuple[tuple[str, ...], ...]
 GUESS = 12
 """Steps of a call of which nothing is known."""
 
+LOOKS_AT_LEAST = 2
+"""Looks in a row that must find everything asleep: one takes its time, and who was asleep when it
+was looked at may have been woken since by who was looked at later."""
 SOON, SELDOM = 0.002, 0.02
 """Seconds between two looks, at first and while something is seen to be at work."""
 UNSEEN = 0.5
@@ -297,7 +300,15 @@ class Controlled:
         lane.last = thread
         lane.stirs()
         thread.family = look.family(thread.pid, thread.tid)
-        self._control.go(thread, kill=due)
+        self._control.go(thread, due, self._untold(thread, point))
+
+    def _untold(self, thread: Thread, point: Point) -> frozenset[str]:
+        """What a process that begins need not tell. Servers stay for other programs, and a kill
+        may be wanted where nothing matters."""
+        begins = point.kind == "start" and thread.pid not in self._servers
+        if not begins or self._skip is None or self._kills or thread.agent >= len(self._skip):
+            return frozenset()
+        return self._skip[thread.agent]
 
     def _matters(self, thread: Thread) -> bool:
         skip = self._skip
@@ -397,10 +408,13 @@ class Controlled:
         if lane.orphans:
             lane.orphans = False
             now = look.everybody()
-            new, self._strangers = now - self._strangers, now
-            for pid in new - {thread.pid for thread in self._control.threads}:
+            new, self._strangers = now - self._strangers, now & self._strangers
+            for pid in new:
                 owner = self._lanes.get(look.of_agent(pid))
-                if owner is not None:
+                if owner is None:
+                    continue  # nobody's yet, perhaps
+                self._strangers |= {pid}
+                if all(pid != thread.pid for thread in self._control.threads):
                     owner.pids.add(pid)
                     owner.stirs()
         lane.pids = {pid for pid in lane.pids if look.alive(pid)} - self._servers
@@ -424,8 +438,14 @@ class Controlled:
             return True
         lane.calm = lane.calm if lane.asleep else now
         lane.asleep += 1
+        if lane.asleep == LOOKS_AT_LEAST:
+            lane.orphans = True
+            known = set(lane.pids)
+            self._left_behind(lane)
+            if not lane.pids <= known:
+                return True
         if standing or not lane.call:
-            if lane.asleep >= (LOOKS if seen.naps else 2):
+            if lane.asleep >= (LOOKS if seen.naps else LOOKS_AT_LEAST):
                 for thread in mine:
                     if thread.released:
                         thread.waits = "others of its call"

@@ -42,14 +42,14 @@ class Speaker:
     async def say(self, message: Any) -> None:
         await self.stream.send(json.dumps(message).encode() + b"\n")
 
-    async def at(self, label: str, **more: Any) -> bytes:
+    async def at(self, label: str, kind: str = "sql", **more: Any) -> bytes:
         """Stand at a point until there is an answer; ``b""`` if nobody is there any more."""
-        await self.say({"at": {"kind": "sql", "label": label, **more}})
+        await self.say({"at": {"kind": kind, "label": label, **more}})
         try:
             answer = await self.stream.receive()
         except (anyio.EndOfStream, anyio.BrokenResourceError):
             return b""
-        if answer == GO:
+        if answer.startswith(b"g"):
             self.log.append(f"{self.agent} {label}")
         return answer
 
@@ -61,6 +61,8 @@ class Target:
     address: Path
     scripts: Mapping[str, Script] = field(default_factory=dict)
     log: list[str] = field(default_factory=list)
+    beside: Any = None
+    """Where a call can start what goes on after it was answered."""
 
     @asynccontextmanager
     async def thread(self, agent: int = 0, name: str = "call", pid: int = 0) -> Any:
@@ -132,16 +134,18 @@ async def run(control: Control, target: Target, lanes: Program, scheduler: Contr
         scheduler.idle(agent)
 
     scheduler.begin(lanes, world)
-    try:
-        with anyio.fail_after(30):
-            async with anyio.create_task_group() as beside:
-                beside.start_soon(scheduler.serve)
-                async with anyio.create_task_group() as tasks:
-                    for agent in range(lanes.agents):
-                        tasks.start_soon(lane, agent)
-                beside.cancel_scope.cancel()
-    finally:
-        await scheduler.finish()
+    with anyio.fail_after(30):
+        async with anyio.create_task_group() as target.beside:
+            try:
+                async with anyio.create_task_group() as serving:
+                    serving.start_soon(scheduler.serve)
+                    async with anyio.create_task_group() as tasks:
+                        for agent in range(lanes.agents):
+                            tasks.start_soon(lane, agent)
+                    serving.cancel_scope.cancel()
+            finally:
+                with anyio.CancelScope(shield=True):
+                    await scheduler.finish()
 
 
 def piloted(

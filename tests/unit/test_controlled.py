@@ -98,6 +98,36 @@ def test_what_touches_nothing_of_others_is_no_step_once_that_is_known(tmp_path: 
     assert sorted(logs[0]) == sorted(logs[1])
 
 
+def test_what_is_harmless_need_not_be_told_by_processes_that_begin(tmp_path: Path) -> None:
+    heard: list[bytes] = []
+
+    async def script(target: Target, agent: int) -> None:
+        async with target.thread(agent) as thread:
+            heard.append(await thread.at("start", kind="start"))
+            await thread.at("reads", reads=["read only"])
+            await thread.at("writes", writes=["x"])
+
+    walks = [scheduler("random", seed) for seed in range(2)]
+    piloted(tmp_path, {"w": script}, TWO, *walks)
+    assert heard[:2] == [b"g\n"] * 2  # nothing was known of it
+    assert heard[2:] == [b'g {"skip":["r:read only"]}\n'] * 2
+
+
+def test_where_somebody_is_to_be_killed_all_is_told(tmp_path: Path) -> None:
+    heard: list[bytes] = []
+
+    async def script(target: Target, agent: int) -> None:
+        async with target.thread(agent) as thread:
+            heard.append(await thread.at("start", kind="start"))
+            await thread.at("reads", reads=["read only"])
+
+    first = scheduler("random")
+    killing = scheduler("random", 0, (), [Kill(0, 1, "reads")])
+    piloted(tmp_path, {"w": script}, TWO, first, killing)
+    assert heard == [b"g\n"] * 4
+    assert ["kill", 0, 1, "reads", 1] in killing.schedule
+
+
 def test_a_lane_without_calls_is_nobody(tmp_path: Path) -> None:
     walk = scheduler("random")
     piloted(tmp_path, WRITES, program([], ["w"], []), walk)
@@ -360,3 +390,50 @@ def test_threads_of_one_agent_are_scheduled_each_by_itself(tmp_path: Path) -> No
     again = [replay(walk) for walk in walks]
     assert piloted(tmp_path, {"w": spawning("p", "q")}, program(["w"]), *again) == logs
     assert not any(one.remarks for one in again)
+
+
+def leaving(*labels: str) -> Script:
+    """A call that is answered while a process which it began goes on, with these labels."""
+
+    async def script(target: Target, agent: int) -> None:
+        async def later() -> None:
+            async with target.thread(agent, "later") as thread:
+                begun.set()
+                for label in labels:
+                    await thread.at(label, writes=["x"])
+
+        begun = anyio.Event()
+        async with target.thread(agent, "call") as thread:
+            await thread.at("a", writes=["x"])
+            target.beside.start_soon(later)
+            await begun.wait()
+            await thread.at("b", writes=["x"])
+
+    return script
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_what_a_call_leaves_at_work_is_controlled_to_its_end(tmp_path: Path, seed: int) -> None:
+    scripts = {"w": leaving("later a", "later b")}
+    walk = scheduler("random", seed)
+    (log,) = piloted(tmp_path, scripts, program(["w"], ["w", "w"]), walk)
+    assert [f"{agent} {label}" for agent, label in labels(walk) if label != "invoke w"] == log
+    assert len(log) == 3 * 4
+    again = replay(walk)
+    assert piloted(tmp_path, scripts, program(["w"], ["w", "w"]), again) == [log]
+    assert again.remarks == []
+
+
+def test_the_number_of_a_thread_that_ended_is_not_given_to_another(tmp_path: Path) -> None:
+    async def one_after_the_other(target: Target, agent: int) -> None:
+        for label in "ab":
+            async with target.thread(agent) as thread:
+                await thread.at(label, writes=["x"])
+
+    walk = scheduler("random")
+    piloted(tmp_path, {"w": one_after_the_other}, program(["w", "w"]), walk)
+    assert [(step.thread, step.label) for step in walk.steps] == [
+        (0, "invoke w"),
+        (1, "a"),
+        (2, "b"),
+    ] * 2

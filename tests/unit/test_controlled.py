@@ -12,10 +12,13 @@ import anyio
 import pytest
 
 from fakes import FakeWorld
-from mcpconc.program import Program
+from mcpconc.program import Call, Program, Ref
+from mcpconc.rig import Execution, rig
 from mcpconc.schedule import make
 from mcpconc.schedule.controlled import Controlled
 from mcpconc.schedule.points import Kill
+from mcpconc.target.base import Identity
+from mcpconc.target.reference import ReferenceTarget
 from piloting import Script, Target, controlled, piloted, program, run, say, transaction
 
 Scripts = dict[str, Script]
@@ -437,3 +440,42 @@ def test_the_number_of_a_thread_that_ended_is_not_given_to_another(tmp_path: Pat
         (1, "a"),
         (2, "b"),
     ] * 2
+
+
+# -- the reference server ----------------------------------------------------------------------
+
+
+def completing() -> Program:
+    """Two agents complete two tasks of one goal."""
+    goal = Ref("g", "goal_id")
+    prefix = (
+        Call("s", 0, "session_create", {"ai_id": "a"}),
+        Call("g", 0, "goals_create", {"objective": "o", "session_id": Ref("s", "session_id")}),
+        Call("t", 0, "goals_add_task", {"goal_id": goal, "description": "one"}),
+        Call("u", 0, "goals_add_task", {"goal_id": goal, "description": "two"}),
+    )
+    lanes = tuple(
+        (Call(f"c{n}", n, "goals_complete_task", {"task_id": Ref(task, "task_id")}),)
+        for n, task in enumerate("tu")
+    )
+    return Program(2, prefix=prefix, lanes=lanes)
+
+
+def test_a_race_of_the_reference_server_is_found_and_replayed(tmp_path: Path) -> None:
+    async def main() -> tuple[list[Execution], list[Execution]]:
+        target = ReferenceTarget.with_bug("two-constraints")
+        found, again = [], []
+        async with rig(
+            target, Identity.ISOLATED, 2, tmp_path, lambda line: None, probe="control"
+        ) as on:
+            for seed in range(8):
+                found.append(await on.run(completing(), scheduler("random", seed), 0))
+                follow = scheduler("replay", 0, found[-1].schedule)
+                again.append(await on.run(completing(), follow, 0))
+                assert follow.remarks == []
+        return found, again
+
+    found, again = anyio.run(main)
+    assert [one.schedule for one in again] == [one.schedule for one in found]
+    assert [one.heads() for one in again] == [one.heads() for one in found]
+    assert {bool(one.heads()) for one in found} == {True, False}

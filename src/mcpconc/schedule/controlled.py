@@ -410,7 +410,7 @@ class Controlled:
             now = look.everybody()
             new, self._strangers = now - self._strangers, now & self._strangers
             for pid in new:
-                owner = self._lanes.get(look.of_agent(pid))
+                owner = self._lanes.get(look.of_agent(pid, str(self._control.address)))
                 if owner is None:
                     continue  # nobody's yet, perhaps
                 self._strangers |= {pid}

@@ -100,13 +100,14 @@ def everybody() -> frozenset[int]:
     return frozenset(int(name) for name in os.listdir("/proc") if name.isdecimal())
 
 
-def of_agent(pid: int) -> int:
-    """Whose process it is, as far as its environment says; -1 if it does not."""
-    for variable in _read(f"/proc/{pid}/environ").split("\0"):
-        if variable.startswith("MCPCONC_AGENT="):
-            number = variable.partition("=")[2]
-            return int(number) if number.isdecimal() else -1
-    return -1
+def of_agent(pid: int, address: str) -> int:
+    """Whose process it is, of those that report at `address`; -1 if it is none of them."""
+    variables = dict(
+        variable.partition("=")[::2] for variable in _read(f"/proc/{pid}/environ").split("\0")
+    )
+    number = variables.get("MCPCONC_AGENT", "")
+    here = variables.get("MCPCONC_PROBE", "").partition(":")[2] == address
+    return int(number) if here and number.isdecimal() else -1
 
 
 def alive(pid: int) -> bool:

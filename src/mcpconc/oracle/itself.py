@@ -13,7 +13,7 @@ from mcpconc import delta
 from mcpconc.history import Event, History, Operation, Phase
 from mcpconc.linearize.explain import show
 from mcpconc.lineup.compare import LEFT, Alone, Comparison, Refuted
-from mcpconc.lineup.differ import NUMBER
+from mcpconc.lineup.differ import NUMBER, Difference
 from mcpconc.lineup.observe import observe
 from mcpconc.lineup.orders import Order
 from mcpconc.lineup.same import Volatile
@@ -104,7 +104,7 @@ def _finding(run: Run, compared: Comparison) -> Finding:
     order, why = max(refuted, key=lambda item: len(item[1].prefix))
     stop = why.difference
     every = " ‖ ".join(op.tool for op in operations)
-    lines = [f"No order of {_and([named(op.call) for op in operations])} gives the same:"]
+    lines = [f"No order of {_and([named(op.call) for op in operations])} gives what was seen:"]
     said: dict[str, list[str]] = {}
     for tried, because in refuted:
         said.setdefault(_told(because, named), []).append(_short(tried, because, named))
@@ -113,8 +113,9 @@ def _finding(run: Run, compared: Comparison) -> Finding:
     if len(said) > SAID:
         lines.append(f"  and {len(said) - SAID} more")
     lines.append(
-        f"Each order was run {'twice' if len(refuted) > 1 else 'again'} on the same target, one "
-        "call at a time, with and without waiting for it to come to rest in between."
+        f"{'Each' if len(refuted) > 1 else 'This'} order was run on the server itself, one call at "
+        "a time: twice without pauses, and twice with pauses in which it finished what it still "
+        "had to do. It came out the same each time."
     )
     left = why.prefix[-1] == LEFT
     return finding(
@@ -122,9 +123,8 @@ def _finding(run: Run, compared: Comparison) -> Finding:
         "unexplained",
         stop.kind,
         stop.field,
-        summary=f"{every}: no one-at-a-time run of these calls "
-        + (f"leaves {_what(stop.kind)} as found" if left else f"makes {stop.kind} answer this")
-        + (f" ({stop.field})" if stop.field else ""),
+        summary=f"{every}: one at a time, these calls never "
+        + (f"leave {_what(stop)} as it is here" if left else f"get this answer ({stop.field})"),
         reason=tuple(lines),
         calls=tuple(op.call for op in operations),
         evidence={
@@ -141,19 +141,23 @@ def _finding(run: Run, compared: Comparison) -> Finding:
 def _told(refuted: Refuted, named: Callable[[str], str]) -> str:
     """What an order would have given against what was seen."""
     why = refuted.difference
-    what = "" if why.field in ("", NUMBER) else f"{why.field.strip('()')} "
     expected, seen = show(why.expected), show(why.seen)
     if not why.call:
-        return f"leaves {_what(why.kind)}: {what}{expected}; found {seen}"
+        return f"leaves {_what(why)} {expected}; found {seen}"
+    what = f"{why.field.strip('()')} " if why.field else ""
     return f"makes {named(why.call)} answer {what}{expected}; it answered {seen}"
 
 
-def _what(kind: str) -> str:
-    return f"rows of {kind}" if "." in kind and " " not in kind else kind
+def _what(why: Difference) -> str:
+    """``goals.tasks``, ``rows of goals``; databases mostly have tables of different names."""
+    table = why.kind.partition(".")[2] if " " not in why.kind else ""
+    if why.field == NUMBER:
+        return f"rows of {table}:" if table else f"{why.kind}:"
+    return f"{table or why.kind}.{why.field}"
 
 
 def _short(order: Order, refuted: Refuted, named: Callable[[str], str]) -> str:
-    """An order as far as it refutes, agents only: tools are named in the head line."""
+    """An order as far as it refutes: tools are named in the head line."""
     calls = [call for call in refuted.prefix if call != LEFT]
     names = [named(call).partition(" ")[0] for call in calls]
     if len(names) == 1:
@@ -162,15 +166,8 @@ def _short(order: Order, refuted: Refuted, named: Callable[[str], str]) -> str:
 
 
 def _names(operations: Sequence[Operation]) -> Callable[[str], str]:
-    """``A (tool)`` for a call, with a number where agent A has several."""
-    by_agent: dict[int, list[Operation]] = {}
-    for op in operations:
-        by_agent.setdefault(op.agent, []).append(op)
-    names: dict[str, str] = {}
-    for agent, theirs in by_agent.items():
-        letter = chr(ord("A") + agent) if agent < 26 else f"agent {agent + 1}"
-        for n, op in enumerate(theirs, start=1):
-            names[op.call] = f"{letter}{n if len(theirs) > 1 else ''} ({op.tool})"
+    """``0.4 (tool)`` for a call, as the picture names it."""
+    names = {op.call: f"{op.call} ({op.tool})" for op in operations}
     return lambda call: names.get(call, f"the later call {call}")
 
 

@@ -134,6 +134,8 @@ def _legend(trace: Trace, picture: str, told: str, width: int) -> Iterator[str]:
 def _conditions(trace: Trace) -> str:
     target = f"{trace.target} {trace.target_version}".strip()
     scheduler = f"scheduler {trace.scheduler}" if trace.scheduler else ""
+    if trace.schedule:
+        scheduler = "the schedule below"
     return ", ".join(filter(None, (target, f"{trace.identity} identity", scheduler)))
 
 

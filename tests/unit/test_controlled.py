@@ -427,6 +427,36 @@ def test_what_a_call_leaves_at_work_is_controlled_to_its_end(tmp_path: Path, see
     assert again.remarks == []
 
 
+def test_what_goes_on_for_ever_is_let_go_in_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(importlib.import_module("mcpconc.schedule.controlled"), "LEFT", 0.2)
+    over = threading.Event()
+
+    async def for_ever(target: Target, agent: int) -> None:
+        async def later() -> None:
+            async with target.thread(agent, "later") as thread:
+                begun.set()
+                while not over.is_set():
+                    await thread.at("again", writes=["x"])
+
+        begun = anyio.Event()
+        async with target.thread(agent) as thread:
+            target.beside.start_soon(later)
+            await begun.wait()
+            await thread.at("a", writes=["x"])
+
+    class Ends(Controlled):
+        async def finish(self) -> None:
+            await super().finish()
+            over.set()
+
+    walk = scheduler("random")
+    walk.__class__ = Ends
+    piloted(tmp_path, {"w": for_ever}, program(["w"]), walk)
+    assert walk.remarks == ["what calls left at work ran freely after 0.2 s"]
+
+
 def test_the_number_of_a_thread_that_ended_is_not_given_to_another(tmp_path: Path) -> None:
     async def one_after_the_other(target: Target, agent: int) -> None:
         for label in "ab":

@@ -44,6 +44,8 @@ UNSEEN = 0.5
 waiting for something that the probe does not show."""
 UNREADY = 1.0
 """Seconds for which others of an agent may be at work while one of its threads stands."""
+LEFT = 15.0
+"""Seconds for which what calls left at work is controlled when all are answered."""
 SILENT = 20.0
 """Seconds that a call may go on without standing anywhere before it is looked at why."""
 
@@ -152,8 +154,11 @@ class Controlled:
             return
         try:
             # What calls left at work belongs to them.
-            while not self._free and self._answered() and await self._decide():
-                pass
+            with anyio.move_on_after(LEFT) as limit:
+                while not self._free and self._answered() and await self._decide():
+                    pass
+            if limit.cancelled_caught:
+                self._say(f"what calls left at work ran freely after {LEFT:g} s")
         finally:
             self._end()
 

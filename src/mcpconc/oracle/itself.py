@@ -124,7 +124,11 @@ def _finding(run: Run, compared: Comparison) -> Finding:
         stop.kind,
         stop.field,
         summary=f"{every}: one at a time, these calls never "
-        + (f"leave {_what(stop)} as it is here" if left else f"get this answer ({stop.field})"),
+        + (
+            f"leave {_what(stop).rstrip(':')} as it is here"
+            if left
+            else f"get this answer ({stop.field})"
+        ),
         reason=tuple(lines),
         calls=tuple(op.call for op in operations),
         evidence={

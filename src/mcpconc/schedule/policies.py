@@ -173,7 +173,5 @@ class Follow:
             how = "at random" if isinstance(self.then, Walk) else "with whoever is first"
             found.append(f"{DIVERGED} at {self.diverged}; it went on {how}")
         elif not self.loose and self.at < len(self.steps):
-            found.append(
-                f"{DIVERGED} at step {self.at} of {len(self.steps)}: the run was over"
-            )
+            found.append(f"{DIVERGED} at step {self.at} of {len(self.steps)}: the run was over")
         return found

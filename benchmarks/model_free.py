@@ -96,9 +96,7 @@ class Config:
 async def everything(many: Config, only: list[str]) -> list[Tried]:
     target = ReferenceTarget()
     plants = [
-        plant
-        for plant in PLANTS
-        if (plant.name in only if only else plant.oracle not in ELSEWHERE)
+        plant for plant in PLANTS if (plant.name in only if only else plant.oracle not in ELSEWHERE)
     ]
     with tempfile.TemporaryDirectory() as work:
         async with rig(target, Identity.ISOLATED, 3, Path(work), lambda text: None) as on:

@@ -142,7 +142,8 @@ def test_every_flag_of_fuzz_arrives(asked: dict[str, Any]) -> None:
 
 
 def test_the_target_as_its_own_model(asked: dict[str, Any]) -> None:
-    assert main("fuzz --model self --volatile t.at,t.took --volatile u --steady v".split()) == 0
+    words = "--model self --volatile t.at,t.took --volatile u --steady v"
+    assert main(["fuzz", *words.split()]) == 0
     assert asked["itself"] == Volatile(frozenset({"t.at", "t.took", "u"}), steady=frozenset({"v"}))
     assert (asked["agents"], asked["calls"]) == (3, 4)
 

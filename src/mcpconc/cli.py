@@ -8,12 +8,12 @@ import os
 import sys
 import tempfile
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
 from mcpconc import __version__
-from mcpconc.errors import Exit, McpconcError, UsageError
+from mcpconc.errors import Exit, McpconcError, UsageError, leaves
 from mcpconc.manual import DESCRIPTION, EXAMPLES, EXITS
 
 __all__ = ["main"]
@@ -341,24 +341,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _failed(error: BaseException, args: argparse.Namespace) -> int:
     """Say in one line what went wrong; the exit code."""
-    leaves = list(_leaves(error))
-    ours = [leaf for leaf in leaves if isinstance(leaf, McpconcError) and leaf.exit != Exit.BUG]
-    if any(isinstance(leaf, KeyboardInterrupt) for leaf in leaves):
+    found = leaves(error)
+    ours = [leaf for leaf in found if isinstance(leaf, McpconcError) and leaf.exit != Exit.BUG]
+    if any(isinstance(leaf, KeyboardInterrupt) for leaf in found):
         return _say(Exit.INTERRUPTED, "interrupted", args)
-    if ours and len(ours) == len(leaves):
+    if ours and len(ours) == len(found):
         return _say(ours[0].exit, str(ours[0]), args)
     file = _keep(error, args.out)
-    what = " ".join(f"{type(leaves[0]).__name__}: {leaves[0]}".split())
+    what = " ".join(f"{type(found[0]).__name__}: {found[0]}".split())
     return _say(Exit.BUG, f"this is a bug in mcpconc: {what[:200]}; details in {file}", args)
-
-
-def _leaves(error: BaseException) -> Iterator[BaseException]:
-    """The errors in an exception group, however deep."""
-    if isinstance(error, BaseExceptionGroup):
-        for inner in error.exceptions:
-            yield from _leaves(inner)
-    else:
-        yield error
 
 
 def _say(code: Exit, message: str, args: argparse.Namespace) -> int:

@@ -12,8 +12,18 @@ Each message is one line: what was wrong, where, and what to do about it.
 from __future__ import annotations
 
 from enum import IntEnum
+from typing import Any
 
-__all__ = ["Exit", "InvariantError", "McpconcError", "TargetError", "TraceError", "UsageError"]
+__all__ = [
+    "Exit",
+    "InvariantError",
+    "McpconcError",
+    "TargetError",
+    "TraceError",
+    "UsageError",
+    "cause",
+    "leaves",
+]
 
 
 class Exit(IntEnum):
@@ -54,3 +64,21 @@ class InvariantError(McpconcError):
     """A property that mcpconc itself guarantees does not hold: our bug, never the target's."""
 
     exit = Exit.BUG
+
+
+def cause(group: BaseExceptionGroup[Any]) -> BaseException:
+    """What to tell of several exceptions at once: our own bug before the target's trouble, and
+    one that stands alone without the group around it."""
+    found = leaves(group)
+    for kind in (InvariantError, UsageError, TargetError):
+        for leaf in found:
+            if isinstance(leaf, kind):
+                return leaf
+    return found[0] if len(found) == 1 else group
+
+
+def leaves(error: BaseException) -> list[BaseException]:
+    """The errors in an exception group, however deep; one that is no group is its own leaf."""
+    if isinstance(error, BaseExceptionGroup):
+        return [leaf for inner in error.exceptions for leaf in leaves(inner)]
+    return [error]

@@ -16,7 +16,7 @@ from mcpconc import trace as traces
 from mcpconc.aftermath import Aftermath
 from mcpconc.drive.record import Recorder
 from mcpconc.drive.runner import Fleet
-from mcpconc.errors import InvariantError
+from mcpconc.errors import InvariantError, cause
 from mcpconc.history import EventType, History
 from mcpconc.oracle import ORACLES
 from mcpconc.oracle.base import Judgement, Oracle, Run, judge
@@ -220,13 +220,19 @@ async def rig(
     :raises TargetError: if the target cannot be prepared or started.
     """
     progress(f"preparing a world ({identity.value})")
-    async with (
-        world(target, identity) as made,
-        made.watched(probe),
-        warmed(made, start, progress),
-        Fleet.open(made, agents, made.logs, progress=progress) as fleet,
-    ):
-        yield Rig(target, made, fleet, identity, base, traces.environment())
+    trouble: BaseException | None = None
+    try:
+        async with (
+            world(target, identity) as made,
+            made.watched(probe),
+            warmed(made, start, progress),
+            Fleet.open(made, agents, made.logs, progress=progress) as fleet,
+        ):
+            yield Rig(target, made, fleet, identity, base, traces.environment())
+    except BaseExceptionGroup as group:  # of the tasks beside the servers
+        trouble = cause(group)
+    if trouble is not None:
+        raise trouble
 
 
 def outcomes(history: History) -> dict[str, dict[str, int]]:

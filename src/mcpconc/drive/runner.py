@@ -19,7 +19,7 @@ import anyio.abc
 
 from mcpconc.drive.record import ENDED, Recorder
 from mcpconc.drive.session import GRACE, START_TIMEOUT, Session
-from mcpconc.errors import InvariantError, TargetError, UsageError
+from mcpconc.errors import InvariantError, UsageError, cause
 from mcpconc.history import EventType, History, Phase
 from mcpconc.program import Call, Program, Unbound, bind, refs
 from mcpconc.schedule.base import Scheduler, Surroundings
@@ -128,7 +128,7 @@ class Fleet:
                 yield fleet
                 await _each(sessions, Session.leave)
         except BaseExceptionGroup as group:
-            trouble = _cause(group)
+            trouble = cause(group)
         if trouble is not None:
             raise trouble
 
@@ -177,7 +177,7 @@ class Fleet:
                 beside.cancel_scope.cancel()
             recorder.note(ENDED)
         except BaseExceptionGroup as group:
-            trouble = _cause(group)
+            trouble = cause(group)
         finally:
             for session in self.sessions:
                 session.detach()
@@ -335,23 +335,6 @@ async def _each(
             for session in sessions:
                 group.start_soon(act, session)
     except BaseExceptionGroup as several:
-        trouble = _cause(several)
+        trouble = cause(several)
     if trouble is not None:
         raise trouble
-
-
-def _cause(group: BaseExceptionGroup[Any]) -> BaseException:
-    """What to tell of several exceptions at once: our own bug before the target's trouble,
-    and one that stands alone without the group around it."""
-    leaves = list(_leaves(group))
-    for kind in (InvariantError, UsageError, TargetError):
-        for leaf in leaves:
-            if isinstance(leaf, kind):
-                return leaf
-    return leaves[0] if len(leaves) == 1 else group
-
-
-def _leaves(error: BaseException) -> list[BaseException]:
-    if isinstance(error, BaseExceptionGroup):
-        return [leaf for inner in error.exceptions for leaf in _leaves(inner)]
-    return [error]

@@ -70,6 +70,9 @@ class Controlled:
         self.remarks: list[str] = []
         self.notes: list[tuple[str, Mapping[str, Any]]] = []
         self.steps: list[Step] = []
+        self.passed: list[tuple[Kill, Point]] = []
+        """Every point that was met, also where there was nothing to choose: where a process could
+        be killed."""
         self._make = policy
         self._recorded = recorded
         self._kills = {*kills, *(recorded.kills if recorded else ())}
@@ -301,6 +304,7 @@ class Controlled:
         if due:
             self._done.append(kill)
             self.notes.append(("fault", {"fault": "killed", "at": kill.to_json()}))
+        self.passed.append((kill, point))
         lane = self._lanes[thread.agent]
         lane.last = thread
         lane.stirs()

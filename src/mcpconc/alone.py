@@ -92,10 +92,11 @@ class Inquiry:
             if self.clock() >= end:
                 break
             todo = compared.todo()
-            if todo is None and compared.verdict() is Verdict.VIOLATION and not known.restarted:
+            doubted = todo is None and compared.verdict() is Verdict.VIOLATION
+            fresh = doubted and not known.restarted
+            if fresh:
                 await anyio.sleep(self.pause)
                 await on.fleet.restart()
-                known.restarted = True
                 todo = compared.orders[0], True
             if todo is None:
                 break
@@ -103,6 +104,8 @@ class Inquiry:
             known.runs.append((alone, note))
             used.append(note)
             compared.add(alone)
+            # A run in which something was not answered has taught nothing.
+            known.restarted |= fresh and alone.observation is not None
         self.volatile = compared.volatile
         untried = "" if known.restarted or compared.verdict() is not Verdict.VIOLATION else LATE
         return replace(run, history=_noted(run.history, compared.volatile, used, untried))

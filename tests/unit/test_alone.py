@@ -56,9 +56,11 @@ def concurrent(*was: int, count: int, program: Program = PROGRAM, **more: Any) -
 
 @dataclass
 class Pretended:
-    """A rig whose target is a counter; `noise` is another number in each answer."""
+    """A rig whose target is a counter; `noise` is another number in each answer, and one that is
+    `hoarse` answers nothing once it was restarted."""
 
     noise: bool = False
+    hoarse: bool = False
     restarts: int = 0
     asked: list[tuple[tuple[str, ...], bool]] = field(default_factory=list)
 
@@ -71,7 +73,10 @@ class Pretended:
             {"was": n} | ({"took": len(self.asked) * 100 + n} if self.noise else {})
             for n in range(len(calls))
         ]
-        run = Run(program, history(calls, answers, "prefix"), left(0), left(len(calls)), None)
+        told = history(calls, answers, "prefix")
+        if self.hoarse and self.restarts:
+            told = History.of([e for e in told.events if e.type is not EventType.OK])
+        run = Run(program, told, left(0), left(len(calls)), None)
         return Ran(run, "free", Path("nowhere"))
 
     @property
@@ -106,6 +111,13 @@ def test_a_lost_update_costs_every_order_twice_in_both_ways() -> None:
     assert on.restarts == 1
     assert itself(run).verdict is Verdict.VIOLATION
     assert run.history.events[-1].value["what"] == "run-ended"
+
+
+def test_servers_that_answer_nothing_when_they_were_just_started_leave_it_open() -> None:
+    on = Pretended(hoarse=True)
+    run = inquire(concurrent(0, 0, count=1), Inquiry(runs=12), on)
+    assert on.restarts > 1
+    assert itself(run).verdict is Verdict.UNKNOWN
 
 
 def test_sequential_runs_of_a_program_are_made_once() -> None:

@@ -111,6 +111,8 @@ async def exhaust(
             done.explored = end.value
         if control.learned.harmless(shape) == skip:
             break
+    else:  # what may be let go unasked never settled
+        done.finished = False
     return done
 
 

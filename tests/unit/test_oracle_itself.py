@@ -100,19 +100,22 @@ def test_sequential_runs_in_which_something_was_not_answered_are_noted_as_useles
     assert (note["events"], note["left"]) == (None, None)
 
 
-def test_a_saved_trace_is_judged_again_without_a_server(tmp_path: Path) -> None:
+def kept(target: str) -> Trace:
     run = noted(LOST, ALONE_A, ALONE_B)
-    saved = Trace(
+    return Trace(
         program=run.program,
         history=run.history,
         before=run.before,
         after=run.after,
         findings=itself(run).findings,
         verdict=Verdict.VIOLATION,
-        target="empirica",
+        target=target,
         model="self",
     )
-    trace = load(saved.save(tmp_path / "t"))
+
+
+def test_a_saved_trace_is_judged_again_without_a_server(tmp_path: Path) -> None:
+    trace = load(kept("empirica").save(tmp_path / "t"))
     assert recheck(trace, None, ORACLES).status == "SAME"
     assert SELF not in ORACLES
     as_modelled = replace(trace, model="")
@@ -120,15 +123,4 @@ def test_a_saved_trace_is_judged_again_without_a_server(tmp_path: Path) -> None:
 
 
 def test_what_it_says(golden: Golden) -> None:
-    run = noted(LOST, ALONE_A, ALONE_B)
-    trace = Trace(
-        program=run.program,
-        history=run.history,
-        before=run.before,
-        after=run.after,
-        findings=itself(run).findings,
-        verdict=Verdict.VIOLATION,
-        target="server.toml",
-        model="self",
-    )
-    golden("finding-self", finding_report(trace))
+    golden("finding-self", finding_report(kept("server.toml")))

@@ -11,7 +11,7 @@ from typing import Any
 
 from mcpconc import delta
 from mcpconc.history import Event, History, Operation, Phase
-from mcpconc.linearize.explain import show
+from mcpconc.linearize.words import both, either, show
 from mcpconc.lineup.compare import LEFT, Alone, Comparison, Refuted
 from mcpconc.lineup.differ import NUMBER, Difference
 from mcpconc.lineup.observe import observe
@@ -104,12 +104,12 @@ def _finding(run: Run, compared: Comparison) -> Finding:
     order, why = max(refuted, key=lambda item: len(item[1].prefix))
     stop = why.difference
     every = " ‖ ".join(op.tool for op in operations)
-    lines = [f"No order of {_and([named(op.call) for op in operations])} gives what was seen:"]
+    lines = [f"No order of {both([named(op.call) for op in operations])} gives what was seen:"]
     said: dict[str, list[str]] = {}
     for tried, because in refuted:
         said.setdefault(_told(because, named), []).append(_short(tried, because, named))
     for text, orders in list(said.items())[:SAID]:
-        lines.append(f"  {_or(list(dict.fromkeys(orders)))} {text}")
+        lines.append(f"  {either(list(dict.fromkeys(orders)))} {text}")
     if len(said) > SAID:
         lines.append(f"  and {len(said) - SAID} more")
     lines.append(
@@ -173,11 +173,3 @@ def _names(operations: Sequence[Operation]) -> Callable[[str], str]:
     """``0.4 (tool)`` for a call, as the picture names it."""
     names = {op.call: f"{op.call} ({op.tool})" for op in operations}
     return lambda call: names.get(call, f"the later call {call}")
-
-
-def _and(items: Sequence[str]) -> str:
-    return " and ".join([", ".join(items[:-1]), items[-1]] if len(items) > 1 else list(items))
-
-
-def _or(items: Sequence[str]) -> str:
-    return " or ".join(f"({item})" if len(items) > 1 and ", " in item else item for item in items)

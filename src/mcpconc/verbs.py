@@ -59,7 +59,7 @@ def fuzz(args: Namespace) -> Exit:
 
     _need_git()
     schedule.make(args.scheduler, 0)  # is there one of this name?
-    control = schedule.controlled(args.scheduler) and not args.no_probe
+    control = schedule.is_controlled(args.scheduler) and not args.no_probe
     target = _target(args.target, args.plant)
     check_start(resolve(target), Start(args.start))
     config = campaign.FuzzConfig(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +13,7 @@ import pytest
 from fakes import FakeWorld
 from mcpconc.program import Call, Program, Ref
 from mcpconc.rig import Execution, rig
+from mcpconc.schedule import controlled as controlled_module
 from mcpconc.schedule import make
 from mcpconc.schedule.controlled import Controlled
 from mcpconc.schedule.points import Kill
@@ -320,9 +320,7 @@ def test_garbage_is_a_remark_and_the_others_go_on(tmp_path: Path) -> None:
 def test_a_call_that_says_nothing_and_sleeps_holds_up_nobody_for_long(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # By its name: the package has a function that is called like the module.
-    module = importlib.import_module("mcpconc.schedule.controlled")
-    monkeypatch.setattr(module, "UNSEEN", 0.05)
+    monkeypatch.setattr(controlled_module, "UNSEEN", 0.05)
     over = threading.Event()
 
     async def silent(target: Target, agent: int) -> None:
@@ -430,7 +428,7 @@ def test_what_a_call_leaves_at_work_is_controlled_to_its_end(tmp_path: Path, see
 def test_what_goes_on_for_ever_is_let_go_in_the_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(importlib.import_module("mcpconc.schedule.controlled"), "LEFT", 0.2)
+    monkeypatch.setattr(controlled_module, "LEFT", 0.2)
     over = threading.Event()
 
     async def for_ever(target: Target, agent: int) -> None:

@@ -16,7 +16,7 @@ from fakes import FakeWorld, call, fleet, run
 from mcpconc.errors import UsageError
 from mcpconc.history import EventType, History
 from mcpconc.program import Program
-from mcpconc.schedule import NAMES, Scheduler, controlled, make, members
+from mcpconc.schedule import NAMES, Scheduler, is_controlled, make, members
 from mcpconc.schedule import convoy as convoy_module
 from mcpconc.schedule.barrier import Barrier
 from mcpconc.schedule.convoy import Convoy
@@ -95,8 +95,8 @@ def test_mixed_is_all_of_them_in_turn_and_the_same_for_a_seed() -> None:
 def test_the_portfolio_is_what_decides_inside_the_calls() -> None:
     names = [make("portfolio", seed).name for seed in range(60)]
     assert set(names) == set(members("portfolio")) == {"random", "pct:2", "pct:3", "pct:5"}
-    assert all(controlled(name) for name in (*names, "portfolio", "replay", "replay:loose"))
-    assert not any(controlled(name) for name in ("mixed", *members("mixed")))
+    assert all(is_controlled(name) for name in (*names, "portfolio", "replay", "replay:loose"))
+    assert not any(is_controlled(name) for name in ("mixed", *members("mixed")))
 
 
 @given(st.integers(0, 2**32), st.permutations(range(6)))

@@ -25,7 +25,7 @@ __all__ = [
     "REPLAY_LOOSELY",
     "Scheduler",
     "Surroundings",
-    "controlled",
+    "is_controlled",
     "make",
     "members",
     "planned",
@@ -65,7 +65,7 @@ def members(name: str) -> tuple[str, ...]:
     return {MIXED: tuple(_MAKERS), PORTFOLIO: PORTFOLIO_OF}.get(name, (name,))
 
 
-def controlled(name: str) -> bool:
+def is_controlled(name: str) -> bool:
     """Whether a scheduler of this name needs the probe."""
     return name.partition(":")[0] in ("random", "pct", PORTFOLIO, REPLAY, REPLAY_RANDOM)
 

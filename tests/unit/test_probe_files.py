@@ -64,6 +64,11 @@ def points(tmp_path: Path, script: str, **given: Any) -> list[tuple[str, str, li
         ),
         pytest.param("os.listdir('d')", [("exists", "list d/", [ENTRY])], id="listed"),
         pytest.param(
+            "import sys; sys.path.insert(0, 'd')\ntry: import nowhere\nexcept ImportError: pass",
+            [],
+            id="an import looks for modules",
+        ),
+        pytest.param(
             "os.path.exists('.'); os.path.exists('./d/../d//a.json')",
             [("exists", "look for d/a.json", [FILE])],
             id="one file has one name",

@@ -142,8 +142,15 @@ def _looks(path) -> None:
 
 def _lists(path) -> None:
     name = _state("." if path is None else path)
-    if name:
+    if name and not _imports():
         _reads("exists", "list", f"{name}/")
+
+
+def _imports() -> bool:
+    """Whether it is an import that looks for modules where the process happens to stand: nobody's
+    state, and a process that was forked with its modules does not look."""
+    caller = sys._getframe(4)  # above: _lists, _safely, _audit
+    return caller.f_code.co_filename == "<frozen importlib._bootstrap_external>"
 
 
 def _popen(executable, argv, *_) -> None:

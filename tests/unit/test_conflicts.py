@@ -54,6 +54,12 @@ def test_a_family_meets_its_members() -> None:
     family = frozenset({"ref:refs/notes/*"})
     assert touch(family, frozenset({"ref:refs/notes/goals"}))
     assert touch(frozenset({"ref:refs/notes/goals/*"}), family)
+    round_1 = frozenset({"ref:refs/notes/session/*/CHECK/1"})
+    assert touch(round_1, family)
+    assert touch(round_1, frozenset({"ref:refs/notes/session/*/1"}))
+    assert touch(round_1, frozenset({"ref:refs/notes/session/ab/CHECK/1"}))
+    assert not touch(round_1, frozenset({"ref:refs/notes/session/*/CHECK/10"}))
+    assert not touch(round_1, frozenset({"ref:refs/notes/session/CHECK/1"}))
     assert not touch(family, frozenset({"ref:refs/heads/main"}))
 
 

@@ -30,8 +30,8 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """Objects that are read and written. An object with ``*`` is a family: all that begin with
-    what stands before it."""
+    """Objects that are read and written. An object with ``*`` is a family: ``*`` stands for any
+    text."""
 
     reads: frozenset[str] = frozenset()
     writes: frozenset[str] = frozenset()
@@ -55,11 +55,16 @@ def touch(some: frozenset[str], others: frozenset[str]) -> bool:
 
 
 def _meet(one: str, other: str) -> bool:
-    one_stem, one_star, _ = one.partition("*")
-    other_stem, other_star, _ = other.partition("*")
-    if one_star and other_star:
-        return one_stem.startswith(other_stem) or other_stem.startswith(one_stem)
-    return other.startswith(one_stem) if one_star else one.startswith(other_stem)
+    """Whether a name may fit both: what stands before the first ``*`` and after the last agrees."""
+    if "*" not in one:
+        one, other = other, one
+    head, tail = one.partition("*")[0], one.rpartition("*")[2]
+    if "*" not in other:
+        return len(other) >= len(head + tail) and other.startswith(head) and other.endswith(tail)
+    its_head, its_tail = other.partition("*")[0], other.rpartition("*")[2]
+    return (head.startswith(its_head) or its_head.startswith(head)) and (
+        tail.endswith(its_tail) or its_tail.endswith(tail)
+    )
 
 
 def conflict(one: Access | Step, other: Access | Step) -> bool:

@@ -158,7 +158,7 @@ def redirect(program: Program, gone: str, to: str) -> Program:
     """Without the call `gone`: what referenced it references `to`."""
 
     def change(value: Any) -> Any:
-        return Ref(to, value.path) if isinstance(value, Ref) and value.call == gone else value
+        return replace(value, call=to) if isinstance(value, Ref) and value.call == gone else value
 
     return normal(
         program.map_calls(
@@ -178,11 +178,14 @@ def compact(program: Program) -> Program:
 
 
 def droppable(call: Call) -> frozenset[str]:
-    """Arguments that hold neither a Ref nor the call's token: all that might be optional."""
+    """Arguments that hold neither a Ref nor the call's token: all that might be optional. What
+    makes a call bad input stays, or it would be called bad and be good."""
     return frozenset(
         name
         for name, value in call.args.items()
-        if not any(refs(value)) and not (call.token and any(call.token in t for t in texts(value)))
+        if not (call.bad and name == call.bad.arg)
+        and not any(refs(value))
+        and not (call.token and any(call.token in t for t in texts(value)))
     )
 
 
@@ -219,7 +222,9 @@ def shorten(program: Program, only_text: str | None = None) -> Program:
     def change(value: Any) -> Any:
         return short.get(value, value) if isinstance(value, str) else value
 
-    return program.map_calls(lambda c: replace(c, args=_mapped(c.args, change)))
+    return program.map_calls(
+        lambda c: c if c.bad else replace(c, args=_mapped(c.args, change))  # huge is its point
+    )
 
 
 def texts(value: Any) -> list[str]:

@@ -18,7 +18,7 @@ from mcpconc.drive.record import Recorder
 from mcpconc.drive.tap import Reply
 from mcpconc.errors import InvariantError, McpconcError
 from mcpconc.history import Answer, Event, EventType, Outcome, Phase
-from mcpconc.program import REF_KEY, Call, Ref
+from mcpconc.program import Call, Ref, reference
 
 __all__ = ["Request"]
 
@@ -145,7 +145,7 @@ def _says_it_all(data: Mapping[str, Any], text: str) -> bool:
 def _shown(args: Any) -> Any:
     """Arguments as data; a `Ref` that could not be bound is written as in a program."""
     if isinstance(args, Ref):
-        return {REF_KEY: args.call, "path": args.path}
+        return reference(args)
     if isinstance(args, Mapping):
         return {key: _shown(value) for key, value in args.items()}
     if isinstance(args, list | tuple):

@@ -49,7 +49,7 @@ class Speaker:
             answer = await self.stream.receive()
         except (anyio.EndOfStream, anyio.BrokenResourceError):
             return b""
-        if answer.startswith(b"g"):
+        if answer[:1] in (b"g", b"m"):
             self.log.append(f"{self.agent} {label}")
         return answer
 

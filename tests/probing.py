@@ -20,6 +20,7 @@ from mcpconc.schedule.probe import environment
 __all__ = ["Controller", "Heard", "probed"]
 
 GO, KILL, HANG_UP = b"g\n", b"k\n", b""
+MUTE, UNMUTE = b"m\n", b"u\n"
 TIME_LIMIT = 30
 
 

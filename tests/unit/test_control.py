@@ -10,8 +10,8 @@ from pathlib import Path
 import anyio
 import pytest
 
-from mcpconc.schedule.control import LARGEST, LONGEST, Control, Thread
-from piloting import GO, Target, connect
+from mcpconc.schedule.control import LARGEST, LONGEST, MUTE, UNMUTE, Control, Thread
+from piloting import Target, connect
 
 HELLO = b'{"hello": {"pid": 1, "ppid": 1, "tid": 1, "agent": 3, "name": "x"}}\n'
 
@@ -39,13 +39,40 @@ def at(root: Path, test: Callable[[Control, Target], Awaitable[None]]) -> None:
     anyio.run(main)
 
 
-def test_without_a_pilot_everybody_goes_on_at_once(tmp_path: Path) -> None:
+def test_without_a_pilot_everybody_goes_on_at_once_and_need_not_tell(tmp_path: Path) -> None:
     async def test(control: Control, target: Target) -> None:
         async with target.thread() as one, target.thread() as other:
-            assert await one.at("a") == GO
-            assert await other.at("b") == GO
-            assert await one.at("c") == GO
+            assert await one.at("a") == MUTE
+            assert await other.at("b") == MUTE
+            assert await one.at("with a lock", holds=["a.db"]) == MUTE
         assert control.points == 3
+
+    at(tmp_path, test)
+
+
+def test_with_a_pilot_they_are_to_tell_again(tmp_path: Path) -> None:
+    async def test(control: Control, target: Target) -> None:
+        async with target.thread() as thread:
+            assert await thread.at("a") == MUTE
+            control.take(Silent())
+            assert await thread.stream.receive() == UNMUTE
+            control.leave()
+            assert await thread.at("b") == MUTE
+
+    at(tmp_path, test)
+
+
+def test_who_was_never_muted_hears_nothing_of_a_pilot(tmp_path: Path) -> None:
+    async def test(control: Control, target: Target) -> None:
+        pilot = Silent()
+        control.take(pilot)
+        async with target.thread() as thread, anyio.create_task_group() as tasks:
+            tasks.start_soon(thread.at, "a")
+            while not pilot.heard:
+                await control.wait(10)
+            control.take(pilot)
+            control.go(next(iter(control.threads)))
+        assert target.log == ["0 a"]
 
     at(tmp_path, test)
 
@@ -129,7 +156,7 @@ def test_what_no_probe_says_ends_that_connection_and_is_told(
         assert len(control.faults) == 1
         assert len(control.faults[0]) <= 200
         async with target.thread() as thread:
-            assert await thread.at("as ever") == GO
+            assert await thread.at("as ever") == MUTE
 
     at(tmp_path, test)
 
@@ -144,7 +171,7 @@ def test_a_line_may_come_in_pieces(tmp_path: Path) -> None:
                     made.sendall(bytes([byte]))
                 return made.recv(100)
 
-        assert await anyio.to_thread.run_sync(speak) == GO
+        assert await anyio.to_thread.run_sync(speak) == MUTE
         assert not control.faults
 
     at(tmp_path, test)
@@ -155,7 +182,7 @@ def test_counts_are_kept_by_agent_and_process(tmp_path: Path) -> None:
         async with target.thread(agent=4, pid=77) as thread:
             await thread.say({"counts": {"statements": 1}})
             await thread.say({"counts": {"statements": 5, "git": 2}})
-            assert await thread.at("so that it was heard") == GO
+            assert await thread.at("so that it was heard") == MUTE
         assert control.counts == {4: {77: {"statements": 5, "git": 2}}}
 
     at(tmp_path, test)
@@ -205,6 +232,6 @@ def test_a_path_that_is_too_long_for_a_socket_is_no_obstacle(tmp_path: Path) -> 
     async def test(control: Control, target: Target) -> None:
         assert len(str(control.address)) <= LONGEST
         async with target.thread() as thread:
-            assert await thread.at("a") == GO
+            assert await thread.at("a") == MUTE
 
     at(deep, test)

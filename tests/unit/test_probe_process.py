@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from mcpconc.schedule.probe import SITE, environment
-from probing import GO, HANG_UP, KILL, probed
+from probing import GO, HANG_UP, KILL, MUTE, UNMUTE, probed
 
 STANDARD = sys.stdlib_module_names
 WRITER = """
@@ -130,6 +130,43 @@ def test_points_that_touch_nothing_that_matters_are_not_told(tmp_path: Path) -> 
         "SELECT n FROM t",
         "COMMIT",
     ]
+
+
+BUSY = """
+import sqlite3
+c = sqlite3.connect("a.db", isolation_level=None)
+c.execute("CREATE TABLE t(n INT)")
+open("a.json", "w").close()
+c.execute("BEGIN IMMEDIATE")
+c.execute("INSERT INTO t VALUES (1)")
+c.execute("COMMIT")
+c.execute("SELECT n FROM t")
+"""
+
+
+def test_who_is_muted_tells_only_what_it_does_with_a_lock(tmp_path: Path) -> None:
+    heard = probed(tmp_path / "world", BUSY, lambda point: MUTE)
+    assert heard.labels() == ["script.py", "INSERT INTO t VALUES (#)", "COMMIT"]
+
+
+def test_who_was_muted_tells_again_when_that_is_over(tmp_path: Path) -> None:
+    answers = {"start": MUTE, "sql": UNMUTE + GO}
+    heard = probed(tmp_path / "world", BUSY, lambda point: answers.get(point["kind"], GO))
+    assert heard.labels()[1:] == ["INSERT INTO t VALUES (#)", "COMMIT", "SELECT n FROM t"]
+
+
+def test_it_may_be_over_before_it_was_read(tmp_path: Path) -> None:
+    answers = {"start": MUTE + UNMUTE}
+    heard = probed(tmp_path / "world", BUSY, lambda point: answers.get(point["kind"], MUTE))
+    assert heard.labels()[:2] == ["script.py", "CREATE TABLE t(n INT)"]
+
+
+def test_who_is_muted_runs_on_when_the_controller_is_gone(tmp_path: Path) -> None:
+    def decide(point: dict[str, Any]) -> bytes:
+        return MUTE if point["kind"] == "start" else HANG_UP
+
+    heard = probed(tmp_path / "world", BUSY + "print('done')", decide)
+    assert (heard.code, heard.out, heard.err) == (0, "done\n", "")
 
 
 def test_another_sitecustomize_is_loaded_as_well(tmp_path: Path) -> None:

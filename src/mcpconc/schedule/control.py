@@ -1,8 +1,10 @@
 """The other end of the probe: a Unix socket at which the target's threads say where they stand.
 
 A `Control` lives as long as the servers that were told of it. Nobody waits there except while a
-`Pilot` has taken over: then a thread stands at its point until it is let go. When the controller
-goes, connections end, and threads run on by themselves.
+`Pilot` has taken over: then a thread stands at its point until it is let go. Without one a thread
+is told that it need not tell, except where its process holds a lock, until there is one: to tell
+costs a call as much again as its own work. When the controller goes, connections end, and threads
+run on by themselves.
 """
 
 from __future__ import annotations
@@ -22,13 +24,17 @@ import orjson
 
 from mcpconc.errors import TargetError
 from mcpconc.schedule.conflicts import Access, Learned, Pairs, effective
+from mcpconc.schedule.counts import Costs, Report
 from mcpconc.schedule.points import Point
 
 __all__ = ["Control", "Pilot", "Thread"]
 
-GO, KILL = b"g\n", b"k\n"
+GO, KILL, MUTE, UNMUTE = b"g\n", b"k\n", b"m\n", b"u\n"
 LONGEST = 100
 """Characters of a path that every Unix takes for a socket's address."""
+LAST_WORDS = 0.5
+"""Seconds at most that servers, which have ended as a rule, are listened to at the end."""
+SOON = 0.01
 LARGEST = 2**20
 """Bytes of a line; a longer one is no message of a probe."""
 
@@ -52,8 +58,14 @@ class Thread:
     ordinal: int = 0
     released: bool = False
     waits: str = ""
+    muted: bool = False
+    """Whether it was told that it need not tell."""
     last: Point | None = None
     """Where it was let go."""
+    began: int = 0
+    """When its process began, in nanoseconds of the monotonic clock."""
+    server: bool = False
+    """Whether its process is a server, and not started for a call."""
     family: tuple[int, frozenset[int]] = (0, frozenset())
     """What it had started when it was let go."""
 
@@ -85,8 +97,8 @@ class Control:
         """Steps of the last run of each shape of program (tools by lane)."""
         self.points = 0
         """How many were reported so far."""
-        self.counts: dict[int, dict[int, Mapping[str, int]]] = {}
-        """Agent → process → what it has counted so far (probe in observe mode)."""
+        self.costs = Costs()
+        """What was counted so far (probe in observe mode)."""
         self.faults: list[str] = []
         """What was said that no probe says."""
         self._pilot: Pilot | None = None
@@ -116,9 +128,17 @@ class Control:
                     yield self
                 finally:
                     self._pilot = None
+                    await self._last_words()
                     connections.cancel_scope.cancel()
                     with suppress(OSError):
                         address.unlink()
+
+    async def _last_words(self) -> None:
+        """Hear what processes that have ended by now said at their end."""
+        with anyio.move_on_after(LAST_WORDS, shield=True):
+            await anyio.sleep(SOON)  # who connected has not been heard of yet
+            while any(thread.server for thread in self.threads):
+                await anyio.sleep(SOON)
 
     # -- for pilots ----------------------------------------------------------------------------
 
@@ -127,6 +147,9 @@ class Control:
         self._pilot = pilot
         for thread in self.threads:
             _rest(thread)
+            if thread.muted:
+                thread.muted = False
+                self._send(thread, UNMUTE)
 
     def leave(self) -> None:
         """Everybody goes on freely."""
@@ -151,8 +174,7 @@ class Control:
         thread.released, thread.waits = True, ""
         told = sorted(skip)
         answer = b"g %b\n" % orjson.dumps({"skip": told}) if told else GO
-        with suppress(OSError):  # it has died; its hang-up is on the way
-            thread.raw.send(KILL if kill else answer)
+        self._send(thread, KILL if kill else answer)
 
     def poke(self) -> None:
         """Wake who waits for something to have happened."""
@@ -201,6 +223,7 @@ class Control:
             said = message["hello"]
             pid, ppid, tid = int(said["pid"]), int(said["ppid"]), int(said["tid"])
             thread = Thread(pid, ppid, tid, int(said["agent"]), str(said["name"]), raw)
+            thread.began, thread.server = int(said.get("began", 0)), bool(said.get("server"))
             self.threads.add(thread)
             return thread
         if thread is None:
@@ -208,9 +231,12 @@ class Control:
         if "at" in message:
             self._at(thread, Point.from_json(message["at"]))
         elif "counts" in message:
-            counts = {str(name): int(value) for name, value in message["counts"].items()}
-            self.counts.setdefault(thread.agent, {})[thread.pid] = counts
+            self.costs.heard(_report(thread, message))
         return thread
+
+    def _send(self, thread: Thread, line: bytes) -> None:
+        with suppress(OSError):  # it has died; its hang-up is on the way
+            thread.raw.send(line)
 
     def _holds(self, pid: int, holds: frozenset[str]) -> None:
         """What a process holds is said by whichever of its threads spoke last."""
@@ -223,12 +249,25 @@ class Control:
         thread.access = effective(point, thread.unseen)
         self._holds(thread.pid, point.holds)
         if self._pilot is None:
-            with suppress(OSError):
-                thread.raw.send(GO)
+            thread.muted = True
+            self._send(thread, MUTE)
             return
         thread.point, thread.released, thread.waits = point, False, ""
         self._pilot.stands(thread)
         self.poke()
+
+
+def _report(thread: Thread, message: Mapping[str, Any]) -> Report:
+    return Report(
+        thread.agent,
+        thread.pid,
+        thread.ppid,
+        thread.began,
+        thread.server,
+        int(message.get("since", 0)),
+        int(message.get("until", 0)),
+        {str(name): int(value) for name, value in message["counts"].items()},
+    )
 
 
 def _rest(thread: Thread) -> None:

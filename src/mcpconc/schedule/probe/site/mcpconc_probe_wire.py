@@ -3,7 +3,9 @@
 To each point he answers with a line: ``g`` go on; ``k`` kill yourself instead; ``q`` go on, and
 this process is not to wait again; ``g {"skip": [...]}`` go on, and points of this process which
 touch nothing but these (``r:OBJECT``, ``w:OBJECT``), without a lock held or to be taken, are not
-to be told of any more. When he is gone, nobody waits.
+to be told of any more; ``m`` go on, and this thread is to tell nothing, as long as its process
+holds no lock, until it finds a line ``u`` that nobody had to ask for. When he is gone, nobody
+waits.
 
 Nothing here holds a lock while it waits, and nothing that is done in here is reported.
 """
@@ -13,6 +15,7 @@ from __future__ import annotations
 import _thread
 import os
 import sys
+from time import monotonic_ns
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -43,6 +46,9 @@ class State:
         self.mode = ""
         self.address = ""
         self.agent = 0
+        self.server = False
+        self.parent = 0
+        self.began = 0
         self.announced = False
         self.controlled = False
         self.skip: frozenset = frozenset()
@@ -63,10 +69,12 @@ _open: dict = {}
 
 
 class Link:
-    __slots__ = ("sock",)
+    __slots__ = ("heard", "muted", "sock")
 
     def __init__(self, sock) -> None:
         self.sock = sock
+        self.heard = b""
+        self.muted = False
         _open[id(self)] = sock
 
     def __del__(self, known=_open) -> None:  # modules may be empty by then
@@ -81,10 +89,11 @@ holders: list = []
 at_fork: list = []
 
 
-def configure(mode: str, address: str, agent: int) -> None:
+def configure(mode: str, address: str, agent: int, server: bool) -> None:
     """Begin anew, as the process that this one is now."""
     state.mode, state.address, state.agent = mode, address, agent
     forked()
+    state.server = server
 
 
 def forked() -> None:
@@ -94,6 +103,8 @@ def forked() -> None:
     _open.clear()
     here.link = None
     here.busy = False
+    state.parent, state.began = os.getppid(), monotonic_ns()
+    state.server = False
     state.announced = False
     state.controlled = state.mode == "control"
     state.skip = frozenset()
@@ -118,6 +129,8 @@ def at(kind: str, label: str, db: str = "", needs: str = "", reads=(), writes=()
             if kind != "start":
                 _ask({"kind": "start", "label": process_name()})
         holds = sorted({name for each in holders for name in each()})
+        if not holds and _muted():
+            return
         if state.skip and needs in ("", "read") and not holds and _skipped(reads, writes):
             return
         _ask(
@@ -153,11 +166,11 @@ def from_a_handler(error: BaseException) -> bool:
     return not module.startswith("mcpconc_probe")
 
 
-def tell(message: dict) -> None:
-    """Send a line that nobody answers; where that fails, nothing more is ever sent."""
+def tell(*messages: dict) -> None:
+    """Send lines that nobody answers; where that fails, nothing more is ever sent."""
     here.busy = True
     try:
-        _send(message)
+        _send(*messages)
     except Exception:
         _gone()
     finally:
@@ -168,20 +181,54 @@ def _ask(point: dict) -> None:
     if not state.mode:
         return
     link = _send({"at": {"db": "", "needs": "", "holds": [], "reads": [], "writes": [], **point}})
-    answer = b""
-    while not answer.endswith(b"\n"):
-        more = link.sock.recv(65536)
-        if not more:
-            raise EOFError
-        answer += more
-    if answer == b"k\n":
+    answer = _line(link)
+    while answer is None:
+        _hear(link, 0)
+        answer = _line(link)
+    if answer == b"k":
         os.kill(os.getpid(), SIGKILL)
-    elif answer == b"q\n":
+    elif answer == b"q":
         state.controlled = False
-    elif answer != b"g\n":
+    elif answer == b"m":
+        link.muted = True
+    elif answer != b"g":
         import json
 
         state.skip = frozenset(json.loads(answer[2:])["skip"])
+
+
+def _muted() -> bool:
+    """Whether this thread need not tell, after it has heard what was said meanwhile."""
+    import _socket
+
+    link = here.link
+    if link is None or not link.muted:
+        return False
+    try:
+        _hear(link, _socket.MSG_DONTWAIT)
+    except BlockingIOError:
+        pass
+    _line(link)
+    return link.muted
+
+
+def _hear(link: Link, flags: int) -> None:
+    more = link.sock.recv(65536, flags)
+    if not more:
+        raise EOFError
+    link.heard += more
+
+
+def _line(link: Link) -> bytes | None:
+    """The next answer; what is no answer has its effect here."""
+    while True:
+        line, end, rest = link.heard.partition(b"\n")
+        if not end:
+            return None
+        link.heard = rest
+        if line != b"u":
+            return line
+        link.muted = False
 
 
 def _skipped(reads, writes) -> bool:
@@ -189,7 +236,7 @@ def _skipped(reads, writes) -> bool:
     return bool(touched) and state.skip.issuperset(touched)
 
 
-def _send(message: dict) -> Link:
+def _send(*messages: dict) -> Link:
     import _socket
 
     link = here.link
@@ -197,7 +244,7 @@ def _send(message: dict) -> Link:
     if link is None:
         link = here.link = _connect()
         lines.append({"hello": _hello()})
-    lines.append(message)
+    lines += messages
     data = "".join(_json_of(line) + "\n" for line in lines)
     link.sock.sendall(data.encode(), _socket.MSG_NOSIGNAL)
     return link
@@ -251,7 +298,15 @@ def _hello() -> dict:
     name = process_name()
     if tid != pid:
         name = f"{name}/{_thread_name()}"
-    return {"pid": pid, "ppid": os.getppid(), "tid": tid, "agent": state.agent, "name": name}
+    return {
+        "pid": pid,
+        "ppid": state.parent,
+        "tid": tid,
+        "agent": state.agent,
+        "name": name,
+        "began": state.began,
+        "server": state.server,
+    }
 
 
 def process_name() -> str:

@@ -177,17 +177,6 @@ def test_a_line_may_come_in_pieces(tmp_path: Path) -> None:
     at(tmp_path, test)
 
 
-def test_counts_are_kept_by_agent_and_process(tmp_path: Path) -> None:
-    async def test(control: Control, target: Target) -> None:
-        async with target.thread(agent=4, pid=77) as thread:
-            await thread.say({"counts": {"statements": 1}})
-            await thread.say({"counts": {"statements": 5, "git": 2}})
-            assert await thread.at("so that it was heard") == MUTE
-        assert control.counts == {4: {77: {"statements": 5, "git": 2}}}
-
-    at(tmp_path, test)
-
-
 def test_who_commits_holds_nothing_from_then_on(tmp_path: Path) -> None:
     async def test(control: Control, target: Target) -> None:
         pilot = Silent()

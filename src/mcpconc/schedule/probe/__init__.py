@@ -32,4 +32,5 @@ def environment(
         "PYTHONPATH": os.pathsep.join(path),
         "MCPCONC_PROBE": f"{mode}:{address}",
         "MCPCONC_AGENT": str(agent),
+        "MCPCONC_FIRST": "?",
     }

@@ -25,7 +25,7 @@ def start(environ=os.environ) -> None:
     if mode not in ("control", "observe") or not address:
         return
     agent = environ.get("MCPCONC_AGENT", "0")
-    wire.configure(mode, address, int(agent) if agent.isdigit() else 0)
+    wire.configure(mode, address, int(agent) if agent.isdigit() else 0, _is_server(environ))
     _hook(mode, environ)
     if mode == "control":
         wire.announce()
@@ -35,6 +35,15 @@ def load() -> None:
     """Import what `start` needs to control a process, and do nothing: for those who fork later."""
     import mcpconc_probe_files  # noqa: F401
     import mcpconc_probe_sql  # noqa: F401
+
+
+def _is_server(environ) -> bool:
+    """Whether it is the first one that loads the probe, and not a child of that one: its number
+    is in their environment, and it stays the same when it executes another program."""
+    here = str(os.getpid())
+    if environ.get("MCPCONC_FIRST") == "?":
+        environ["MCPCONC_FIRST"] = here
+    return environ.get("MCPCONC_FIRST") == here
 
 
 def _hook(mode: str, environ) -> None:

@@ -1,4 +1,9 @@
-"""Counting without control: sums of this process, sent at most once a second and at its end.
+"""Counting without control: what this process counted since it last said so, sent at most once a
+second and at its end.
+
+A process that belongs to one call says nothing of when. A server, which answers one call after
+the other, says it by spells: what it counted without a pause, with the moments of the first and
+the last of it. Between two calls of one client there always is a pause.
 
 Nothing is imported for it that a process might not need: `re` alone costs more than it may.
 """
@@ -8,7 +13,7 @@ from __future__ import annotations
 import builtins
 import io
 import os
-from time import perf_counter_ns
+from time import monotonic_ns as now
 
 import mcpconc_probe_wire as wire
 from mcpconc_probe_connect import makers, with_cursors
@@ -22,6 +27,8 @@ __all__ = ["flush", "install"]
 
 PERIOD = 1_000_000_000
 """Nanoseconds between two reports."""
+PAUSE = 200_000
+"""Nanoseconds without anything counted that end a spell."""
 WAITED = 1_000_000
 """Nanoseconds from which taking a lock is counted as waiting: SQLite's first sleep is 1 ms."""
 
@@ -34,7 +41,9 @@ counts = dict.fromkeys(
     ),
     0,
 )
-_due = 0
+_due = _first = _last = 0
+_sent: dict = dict(counts)
+_spells: list = []
 _takes_lock: dict = {}
 
 
@@ -46,24 +55,58 @@ def install() -> None:
 
 
 def flush() -> None:
-    """Send the sums."""
-    if wire.counting() and not wire.here.busy:
-        wire.tell({"counts": counts})
+    """Send what was counted and not sent yet; no server also that it is still there."""
+    global _last
+    if not wire.counting() or wire.here.busy:
+        return
+    if not wire.state.server:
+        _last = now()
+    _cut(not wire.state.server)
+    messages, _spells[:] = list(_spells), []
+    if messages:
+        wire.tell(*messages)
 
 
-def _tick(now: int) -> None:
+def _begin() -> int:
+    """This moment. To be called before anything is counted."""
+    global _first
+    moment = now()
+    if moment - _last > PAUSE and (wire.state.server or not _first):
+        _cut()
+        _first = moment
+    return moment
+
+
+def _end(moment: int) -> None:
+    """What was begun is counted."""
+    global _last
+    _last = moment
+    if moment > _due:
+        _tick(moment)
+
+
+def _cut(always: bool = False) -> None:
+    """End the spell, which is worth a line if anything was counted, or `always`."""
+    new = {name: value - _sent[name] for name, value in counts.items() if value != _sent[name]}
+    if new or always:
+        _sent.update(counts)
+        _spells.append({"counts": new, "since": _first, "until": _last})
+
+
+def _tick(moment: int) -> None:
     global _due
     if wire.counting():
-        first, _due = not _due, now + PERIOD
+        first, _due = not _due, moment + PERIOD
         if not first:
             flush()
 
 
 def _anew() -> None:
-    global _due
+    global _due, _first, _last
     for name in counts:
-        counts[name] = 0
-    _due = 0
+        counts[name] = _sent[name] = 0
+    _due = _first = _last = 0
+    _spells.clear()
 
 
 def _count_children(subprocess) -> None:
@@ -72,18 +115,18 @@ def _count_children(subprocess) -> None:
 
     def __init__(self, args, *rest, **kwargs):
         if wire.counting():
-            self._mcpconc = perf_counter_ns(), _is_git(args)
+            self._mcpconc = _begin(), _is_git(args)
             counts["git" if self._mcpconc[1] else "processes"] += 1
+            _end(self._mcpconc[0])
         plain_init(self, args, *rest, **kwargs)
 
     def wait(self, *args, **kwargs):
         code = plain_wait(self, *args, **kwargs)
         began, git = self.__dict__.pop("_mcpconc", (0, False))
         if began:
-            now = perf_counter_ns()
-            counts["git_ns" if git else "process_ns"] += now - began
-            if now > _due:
-                _tick(now)
+            ended = _begin()
+            counts["git_ns" if git else "process_ns"] += ended - began
+            _end(ended)
         return code
 
     imitate(__init__, plain_init)
@@ -102,12 +145,12 @@ def _count_files() -> None:
 
     def open(file, mode="r", *args, **kwargs):
         if mode not in _READS and wire.counting():
-            counts["files_written"] += 1
+            _written()
         return plain_open(file, mode, *args, **kwargs)
 
     def os_open(path, flags, *args, **kwargs):
         if flags & _WRITES and wire.counting():
-            counts["files_written"] += 1
+            _written()
         return plain_os_open(path, flags, *args, **kwargs)
 
     builtins.open = io.open = instead_of(plain_open, open, "io")
@@ -115,6 +158,12 @@ def _count_files() -> None:
     for functions in (os.supports_dir_fd, os.supports_fd, os.supports_follow_symlinks):
         if plain_os_open in functions:
             functions.add(os.open)
+
+
+def _written() -> None:
+    began = _begin()
+    counts["files_written"] += 1
+    _end(began)
 
 
 _READS = frozenset(("r", "rb", "rt", "br", "tr"))
@@ -126,27 +175,34 @@ def _connection(base: Any, module: Any) -> Any:
     class Connection(ours):
         def __init__(self, *args, **kwargs):
             super().__init__(*args, **kwargs)
+            began = _begin()
             counts["connections"] += 1
+            _end(began)
 
         def commit(self):
-            began = perf_counter_ns()
+            began = _begin()
             try:
                 return super().commit()
             finally:
-                counts["sql_ns"] += perf_counter_ns() - began
+                _timed(began)
 
         def __exit__(self, *how):
-            began = perf_counter_ns()
+            began = _begin()
             try:
                 return super().__exit__(*how)
             finally:
-                counts["sql_ns"] += perf_counter_ns() - began
+                _timed(began)
 
     return Connection
 
 
+def _timed(began: int) -> None:
+    ended = now()
+    counts["sql_ns"] += ended - began
+    _end(ended)
+
+
 def _cursor(base: Any, module: Any) -> Any:
-    now = perf_counter_ns
     plain, many, script = base.execute, base.executemany, base.executescript
 
     class Cursor(base):
@@ -156,7 +212,7 @@ def _cursor(base: Any, module: Any) -> Any:
             connection = self.connection
             inside = connection.in_transaction
             failed = True
-            began = now()
+            began = _begin()
             try:
                 done = plain(self, sql, *args)
                 failed = False
@@ -171,8 +227,7 @@ def _cursor(base: Any, module: Any) -> Any:
                         kind = _learn(sql)
                     if kind:
                         _transaction(connection, kind, ended - began, failed)
-                if ended > _due:
-                    _tick(ended)
+                _end(ended)
 
         def executemany(self, sql, *args):
             return _count(self, many, sql, args)
@@ -207,12 +262,12 @@ def _transaction(connection, kind: str, took: int, failed: bool) -> None:
 def _count(cursor, method, sql, args):
     connection = cursor.connection
     inside = connection.in_transaction
-    began = perf_counter_ns()
+    began = _begin()
     try:
         return method(cursor, sql, *args)
     finally:
-        took = perf_counter_ns() - began
+        took = now() - began
         counts["statements"] += 1
-        counts["sql_ns"] += took
+        _timed(began)
         if args and not inside:
             _transaction(connection, "write", took, False)

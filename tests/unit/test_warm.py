@@ -370,7 +370,10 @@ def test_a_launcher_in_between(tool: Path) -> None:
     assert procs.Census(MARKER, str(what.cwd)).pids() == set()
 
 
-def test_without_the_warm_process_starts_are_ordinary(tool: Path) -> None:
+def test_without_the_warm_process_starts_are_ordinary(
+    tool: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mcpconc.target.warm.AGAIN", 0)
     what = warmth(tool)
 
     async def kill(warm: Warm) -> Mapping[str, Any]:
@@ -381,6 +384,85 @@ def test_without_the_warm_process_starts_are_ordinary(tool: Path) -> None:
         return found
 
     assert in_warm(what, kill)["argv"] == [str(tool), "seen"]
+
+
+def forked(warm: Warm, what: Warmth) -> bool:
+    """Whether a call is forked now: its process is another than the one that was started."""
+    shim, pid = start(warm, what)
+    with shim:
+        shim.kill()
+    return pid != shim.pid
+
+
+async def until(true: Callable[[], bool]) -> None:
+    with anyio.fail_after(20):
+        while not true():
+            await anyio.sleep(0.01)
+
+
+def test_a_warm_process_that_ends_is_replaced_and_that_is_said(tool: Path) -> None:
+    what = warmth(tool)
+    place, told = Corner(what), []
+
+    async def main() -> None:
+        async with warmed(place, Start.FORK, told.append) as warm:
+            assert warm is not None
+            first = warm.pid
+            os.kill(first, signal.SIGKILL)
+            await until(lambda: bool(warm.ends))
+            await until(lambda: place.servers == {warm.pid} and forked(warm, what))
+            assert warm.pid != first
+        assert place.servers == set()
+
+    anyio.run(main)
+    assert told == ["the warm process ended (signal 9): another is started"]
+
+
+def test_one_that_ends_again_and_again_is_not_replaced_for_ever(
+    tool: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mcpconc.target.warm.AGAIN", 1)
+    what = warmth(tool)
+    place, told = Corner(what), []
+
+    async def main() -> None:
+        async with warmed(place, Start.FORK, told.append) as warm:
+            assert warm is not None
+            for killed in range(2):
+                await until(lambda n=killed: len(warm.ends) == n and forked(warm, what))
+                os.kill(warm.pid, signal.SIGTERM)
+            await until(lambda: len(told) == 2)
+            assert place.servers == set()
+            assert run(warm.shims / "tool", what, "exit", "3").returncode == 3
+
+    anyio.run(main)
+    assert told[1] == (
+        "the warm process ended too often (signal 15, signal 15): calls are started ordinarily"
+    )
+
+
+def test_one_that_cannot_come_back_is_told(tool: Path) -> None:
+    what = warmth(tool)
+    place, told = Corner(what), []
+
+    async def main() -> None:
+        async with warmed(place, Start.FORK, told.append) as warm:
+            assert warm is not None
+            (tool.parent / "warm_tool_settings.py").write_text("raise RuntimeError('gone bad')")
+            os.kill(warm.pid, signal.SIGKILL)
+            await until(lambda: len(told) == 2)
+
+    anyio.run(main)
+    assert told[1].startswith("the warm process is not replaced: ")
+    assert told[1].endswith("gone bad")
+
+
+def test_what_goes_wrong_in_the_block_is_what_is_raised(tool: Path) -> None:
+    async def fail(warm: Warm) -> None:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        in_warm(warmth(tool), fail)
 
 
 def test_it_is_idle_between_calls(tool: Path) -> None:
@@ -407,6 +489,24 @@ def test_the_probe_is_loaded_where_it_is_asked_for(tool: Path) -> None:
         return run(warm.shims / "tool", what, "exit", "0", **probing).stdout, warm.exceptions()
 
     assert in_warm(what, probe) == (b"observe:/nowhere\nthe end\n", [])
+
+
+def test_the_probe_need_not_be_imported_by_each_fork(tool: Path) -> None:
+    site = tool.parents[1] / "site"
+    site.mkdir()
+    (site / "mcpconc_probe.py").write_text(
+        "import os\nhome = os.getpid()\ndef load(): pass\n"
+        "def start(environ): print(home == os.getpid())"
+    )
+    what = warmth(tool)
+    probing = {"MCPCONC_PROBE": "control:/nowhere", "PYTHONPATH": str(site)}
+
+    async def main() -> bytes:
+        async with keep_warm(what, what.cwd / "log", probe=site) as warm:
+            assert run(warm.shims / "tool", what, "exit", "0").stdout == b"the end\n"
+            return run(warm.shims / "tool", what, "exit", "0", **probing).stdout
+
+    assert anyio.run(main) == b"False\nthe end\n"
 
 
 def test_an_interpreter_with_a_long_path(tool: Path) -> None:
@@ -461,6 +561,7 @@ class Corner:
         self.target: Any = SimpleNamespace(name="tool", warmth=lambda root, identity: what)
         self.root = self.logs = what.cwd
         self.shims: Path | None = None
+        self.probe: str | None = None
         self.servers: set[int] = set()
 
     def adopt(self, pid: int) -> None:

@@ -21,9 +21,9 @@ import shutil
 import stat
 import subprocess
 import tempfile
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Protocol
@@ -33,7 +33,8 @@ import anyio.abc
 import anyio.to_thread
 import orjson
 
-from mcpconc.errors import TargetError, UsageError
+from mcpconc.errors import TargetError, UsageError, cause
+from mcpconc.schedule.probe import SITE
 from mcpconc.target import warmth as scripts
 from mcpconc.target.base import Identity, Launch, Progress, Target, Warms, Warmth
 
@@ -43,6 +44,8 @@ IMPORTS = 120.0
 """Seconds in which the program must have been imported."""
 END = 5.0
 """Seconds that the warm process has for its own end."""
+AGAIN = 3
+"""How many times a warm process that has ended is replaced; what ends more often will not last."""
 _ROOM = 16 * 2**10
 """Bytes of environment that calls may have on top and still show in /proc."""
 _PATH_MAX = 107
@@ -67,17 +70,19 @@ class Start(StrEnum):
     FORK = "fork"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Warm:
     """A warm process. `shims` is the directory that has to be first on PATH, `pid` the process
-    (or its launcher). `reads` are the variables that imports looked at, `touched` the files below
-    the world's root that they used where that was watched."""
+    (or its launcher) that there is now. `reads` are the variables that imports looked at, `touched`
+    the files below the world's root that they used where that was watched. `ends` says how each
+    one that there was before has ended."""
 
     shims: Path
-    pid: int
     log: Path
-    reads: tuple[str, ...]
-    touched: tuple[str, ...]
+    pid: int = 0
+    reads: tuple[str, ...] = ()
+    touched: tuple[str, ...] = ()
+    ends: list[str] = field(default_factory=list)
 
     def exceptions(self) -> list[str]:
         """Which variables were in the way, for each call that was started ordinarily."""
@@ -98,6 +103,11 @@ class Place(Protocol):
     shims: Path | None
     """Where `launch` of the world looks for what comes first on PATH."""
 
+    @property
+    def probe(self) -> str | None:
+        """What the probe in the world's processes does, if there is one."""
+        ...
+
     def adopt(self, pid: int) -> None: ...
 
     def discard(self, pid: int) -> None: ...
@@ -117,8 +127,8 @@ async def warmed(
     place: Place, start: Start, progress: Progress = lambda text: None
 ) -> AsyncIterator[Warm | None]:
     """For the length of a block, servers that are started in this world find warm programs;
-    with ``Start.ORDINARY`` nothing happens. At the end `progress` is told how many calls had to
-    be started ordinarily, if any had.
+    with ``Start.ORDINARY`` nothing happens. `progress` is told if the warm process ended too early,
+    and at the end how many calls had to be started ordinarily, if any had.
 
     :raises UsageError: if the target cannot be started like this.
     :raises TargetError: if its program cannot be kept warm.
@@ -128,27 +138,41 @@ async def warmed(
         yield None
         return
     warmth = place.target.warmth(place.root, place.identity)
-    async with keep_warm(warmth, place.logs / "warm.txt") as warm:
-        place.adopt(warm.pid)
+    probe = SITE if place.probe == "control" else None
+    async with keep_warm(
+        *(warmth, place.logs / "warm.txt"), probe=probe, place=place, progress=progress
+    ) as warm:
         place.shims = warm.shims
         try:
             yield warm
         finally:
             place.shims = None
-            place.discard(warm.pid)
             if why := warm.exceptions():
                 progress(f"calls that were not forked: {len(why)} ({', '.join(sorted({*why}))})")
 
 
 @asynccontextmanager
-async def keep_warm(warmth: Warmth, log: Path, watch: Path | None = None) -> AsyncIterator[Warm]:
+async def keep_warm(
+    warmth: Warmth,
+    log: Path,
+    watch: Path | None = None,
+    *,
+    probe: Path | None = None,
+    place: Place | None = None,
+    progress: Progress = lambda text: None,
+) -> AsyncIterator[Warm]:
     """A warm process, up when the block begins and gone with all its forks when it ends. `log`
     gets what it says; what imports use below `watch` is noted (that costs every call a little).
+    The probe in the directory `probe` is imported as well, so that no fork has to.
+
+    One that ends too early is replaced, a few times; `place` knows of each, and `progress` is told.
+    Calls in the meantime are started ordinarily.
 
     :raises TargetError: if the program cannot be imported and forked, or takes too long.
     """
     shims = Path(await anyio.to_thread.run_sync(lambda: tempfile.mkdtemp(prefix="mcpconc-warm-")))
-    process: anyio.abc.Process | None = None
+    warm = Warm(shims, log)
+    trouble: BaseException | None = None
     try:
         python = await anyio.to_thread.run_sync(_make_shim, warmth.script, shims)
         config = {
@@ -157,31 +181,86 @@ async def keep_warm(warmth: Warmth, log: Path, watch: Path | None = None) -> Asy
             "modules": warmth.modules,
             "once": warmth.once,
             "root": str(watch or ""),
+            "probe": str(probe or ""),
         }
-        env = first_on_path(shims, warmth.env) | {"MCPCONC_ROOM": "." * _ROOM}
-        # Its own session: a Ctrl-C on our terminal is not meant for it.
-        with log.open("ab") as said:
-            process = await anyio.open_process(
-                [
-                    *(*warmth.prefix, python, "-c", _SERVE.format(scripts.__file__, str(_SCRIPTS))),
-                    orjson.dumps(config).decode(),
-                ],
-                env=env,
-                cwd=warmth.cwd,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=said,
-                start_new_session=True,
-            )
-        answer = await _answer(process, warmth.script, log)
-        yield Warm(
-            shims, process.pid, log, tuple(answer.get("reads", ())), tuple(answer["touched"])
-        )
+        words = [
+            *(*warmth.prefix, python, "-c", _SERVE.format(scripts.__file__, str(_SCRIPTS))),
+            orjson.dumps(config).decode(),
+        ]
+        async with anyio.create_task_group() as beside:
+            await beside.start(_keep, warm, warmth, words, place, progress)
+            yield warm
+            beside.cancel_scope.cancel()
+    except BaseExceptionGroup as group:
+        trouble = cause(group)
     finally:
         with anyio.CancelScope(shield=True):
-            if process is not None:
-                await _end(process)
             await anyio.to_thread.run_sync(shutil.rmtree, shims, True)
+    if trouble is not None:
+        raise trouble
+
+
+async def _keep(
+    warm: Warm,
+    warmth: Warmth,
+    words: Sequence[str],
+    place: Place | None,
+    progress: Progress,
+    *,
+    task_status: anyio.abc.TaskStatus[None],
+) -> None:
+    """Have one warm process after another, until cancelled or until they end too often."""
+    while True:
+        try:
+            async with _process(warm, warmth, words, place) as process:
+                if not warm.ends:
+                    task_status.started()
+                code = await process.wait()
+        except TargetError as error:
+            if not warm.ends:
+                raise
+            progress(f"the warm process is not replaced: {error}")
+            return
+        warm.ends.append(f"signal {-code}" if code < 0 else f"code {code}")
+        if len(warm.ends) > AGAIN:
+            how = ", ".join(warm.ends)
+            progress(f"the warm process ended too often ({how}): calls are started ordinarily")
+            return
+        progress(f"the warm process ended ({warm.ends[-1]}): another is started")
+
+
+@asynccontextmanager
+async def _process(
+    warm: Warm, warmth: Warmth, words: Sequence[str], place: Place | None
+) -> AsyncIterator[anyio.abc.Process]:
+    """One that has imported the program."""
+    env = first_on_path(warm.shims, warmth.env) | {"MCPCONC_ROOM": "." * _ROOM}
+    _address(warm.shims).unlink(missing_ok=True)
+    # Its own session: a Ctrl-C on our terminal is not meant for it.
+    with warm.log.open("ab") as said:
+        process = await anyio.open_process(
+            words,
+            env=env,
+            cwd=warmth.cwd,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=said,
+            start_new_session=True,
+        )
+    warm.pid = process.pid
+    try:
+        if place is not None:
+            place.adopt(process.pid)  # while it imports, it is nobody's stray
+        answer = await _answer(process, warmth.script, warm.log)
+        warm.reads, warm.touched = tuple(answer.get("reads", ())), tuple(answer["touched"])
+        if place is not None:
+            place.adopt(process.pid)  # with what a launcher has started
+        yield process
+    finally:
+        with anyio.CancelScope(shield=True):
+            await _end(process)
+        if place is not None:
+            place.discard(process.pid)
 
 
 def first_on_path(directory: Path, env: Mapping[str, str]) -> dict[str, str]:

@@ -60,6 +60,8 @@ class Warm:
                     import_module(name)
             for name in config["once"]:
                 do_once(name)
+        if config["probe"]:
+            load_probe(config["probe"])
         if len(os.listdir("/proc/self/task")) > 1:
             raise RuntimeError("it starts threads when it is imported, and a fork would lack them")
         self.plumbing = Plumbing.of(open_descriptors() - known)
@@ -82,6 +84,15 @@ class Warm:
             if env.get(name) != self.started.get(name)
             and not (name in self.changes and env.get(name) == self.changes[name])
         )
+
+
+def load_probe(directory: str) -> None:
+    """Import the probe for those forks that have to start it."""
+    sys.path.insert(1, directory)
+    try:
+        import_module("mcpconc_probe").load()
+    finally:
+        sys.path.remove(directory)
 
 
 def do_once(name: str) -> None:

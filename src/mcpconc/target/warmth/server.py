@@ -11,7 +11,8 @@ Started by `mcpconc.target.warm` with one argument in JSON:
 * ``modules``: further modules to import;
 * ``once``: ``module:function`` without arguments, called beforehand: the first call in a fork gets
   that result;
-* ``root``: files below it that imports use are reported; empty for not looking.
+* ``root``: files below it that imports use are reported; empty for not looking;
+* ``probe``: directory of the probe that forks may be asked to start; empty if there is none.
 
 Says ``{"ready": true, …}`` or ``{"error": …}`` in one line on its stdout, and lives until its stdin
 ends. Standard library only, Python 3.9 or later.

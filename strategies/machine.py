@@ -10,7 +10,7 @@ import functools
 import inspect
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -28,7 +28,7 @@ from hypothesis.stateful import (
 
 from mcpconc.program import Call, Program, Ref, token_for
 
-__all__ = ["MISSING", "Knobs", "Obj", "ProgramMachine", "act", "chance", "generate"]
+__all__ = ["MISSING", "Knobs", "Obj", "ProgramMachine", "act", "chance", "generate", "needs"]
 
 MISSING = "00000000-0000-4000-8000-000000000000"
 """A well-formed id that nothing has."""
@@ -99,6 +99,17 @@ def act(
     return decorate
 
 
+def needs(*tools: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Marks a rule, under its decorator, as one that calls these tools: it is left out where the
+    target offers not all of them (`ProgramMachine.offered`)."""
+
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        function.needs = frozenset(tools)  # type: ignore[attr-defined]
+        return function
+
+    return decorate
+
+
 class _TestCase:
     """`Machine.TestCase` as Hypothesis makes it, except that it never shrinks: shrinking needs
     the target and copes with flakiness, so it is not Hypothesis' business."""
@@ -155,13 +166,14 @@ class ProgramMachine(RuleBasedStateMachine):
         self.echo = False
 
     def call(
-        self, agent: int, tool: str, args: Mapping[str, Any], token_in: str = "", form: str = "{}"
+        self, agent: int, tool: str, args: Mapping[str, Any], token_in: str = "", form: Any = "{}"
     ) -> Call:
         """Append a call at the current stage. Where `token_in` names an argument, it carries
-        the call's token, put in the place of ``{}`` in `form`."""
+        the call's token, put in the place of ``{}`` in `form`: a text, or lists and objects with
+        texts in them."""
         token = token_for(agent, self._count[agent]) if token_in else ""
         if token_in:
-            args = {**args, token_in: form.replace("{}", token)}
+            args = {**args, token_in: _filled(form, token)}
         call = Call(f"{agent}.{self._count[agent]}", agent, tool, args, token)
         self._count[agent] += 1
         if self.stage == "prefix":
@@ -232,6 +244,20 @@ class ProgramMachine(RuleBasedStateMachine):
             deliver(program)
 
     @classmethod
+    def offered(cls, tools: Collection[str]) -> type[ProgramMachine]:
+        """This machine for a target that offers `tools`: without the rules that need others. It
+        writes the programs of a machine that never had them."""
+        gone: dict[str, Any] = {
+            name: None
+            for name, member in inspect.getmembers(cls)
+            if not getattr(member, "needs", frozenset()) <= set(tools)
+        }
+        if not gone:
+            return cls
+        left = tuple(tool for tool in cls.tools if tool in tools)
+        return type(cls.__name__, (cls,), {**gone, "tools": left, "__module__": cls.__module__})
+
+    @classmethod
     def bound(
         cls, knobs: Knobs, deliver: Callable[[Program], None] | None = None
     ) -> type[ProgramMachine]:
@@ -240,6 +266,16 @@ class ProgramMachine(RuleBasedStateMachine):
         if deliver is not None:
             members["deliver"] = deliver
         return type(cls.__name__, (cls,), members)
+
+
+def _filled(form: Any, token: str) -> Any:
+    if isinstance(form, str):
+        return form.replace("{}", token)
+    if isinstance(form, Mapping):
+        return {key: _filled(value, token) for key, value in form.items()}
+    if isinstance(form, list | tuple):
+        return [_filled(value, token) for value in form]
+    return form
 
 
 def quiet(examples: int, steps: int) -> settings:

@@ -11,7 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import count, cycle, islice, repeat
 from pathlib import Path
 
@@ -197,7 +197,7 @@ async def fuzz(config: FuzzConfig, emit: Emit) -> CampaignFinished:
             if config.itself is not None:
                 for on in rigs:
                     its_own_model(on, config.itself)
-            await _need_tools(target, rigs[0], config.machine)
+            config = replace(config, machine=await _offered(target, rigs[0], config.machine))
             started = config.clock()
             emit(
                 CampaignStarted(
@@ -244,14 +244,21 @@ async def fuzz(config: FuzzConfig, emit: Emit) -> CampaignFinished:
     return done
 
 
-async def _need_tools(target: Target, on: Rig, machine: type[ProgramMachine]) -> None:
-    """:raises UsageError: if the target offers nothing that the machine calls."""
-    if machine.tools and not set(machine.tools) & (offered := await on.tools()):
+async def _offered(target: Target, on: Rig, machine: type[ProgramMachine]) -> type[ProgramMachine]:
+    """The machine without the rules that call what the target does not offer.
+
+    :raises UsageError: if the target offers nothing that the machine calls.
+    """
+    if not machine.tools:
+        return machine
+    offered = await on.tools()
+    if not set(machine.tools) & offered:
         raise UsageError(
             f"{target.name} offers none of the tools that {machine.__name__} calls, but "
             f"{', '.join(sorted(offered)) or 'none'}; write a state machine that calls them and "
             "give it as --machine MODULE:CLASS"
         )
+    return machine.offered(offered)
 
 
 async def _loop(

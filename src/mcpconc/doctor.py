@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mcpconc.cuts import without
 from mcpconc.errors import Exit, TargetError
 from mcpconc.events import Emit, TargetProgress
 from mcpconc.interrupt import interrupts
@@ -106,7 +107,9 @@ async def _examine(target: Target, work: Path, emit: Emit, checks: list[Check]) 
         if target.spec is None:
             say("probe", "note", "no model of this target: only generic oracles judge it")
             return
-        execution = await on.run(probe(), "free", 0)
+        gone = [call.id for call in probe().calls() if call.tool not in listed]
+        program = without(probe(), gone)
+        execution = await on.run(program if any(program.calls()) else probe(), "free", 0)
         checks.append(_probed(execution))
         checks.append(_unread(execution))
         busy = on.world.busy()

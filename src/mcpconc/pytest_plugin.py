@@ -47,6 +47,7 @@ class Bench:
     shrink: bool
     _rig: Rig | None = None
     _agents: int = 0
+    _offered: frozenset[str] = frozenset()
     _stack: ExitStack = field(default_factory=ExitStack)
     _portal: BlockingPortal | None = None
     _verdicts: dict[str, str] = field(default_factory=dict)
@@ -81,6 +82,7 @@ class Bench:
         from mcpconc.trace import slug
 
         on = self._open(program.agents)
+        program = self._possible(on, program)
         execution: Execution = self._call(on.run, program, self.scheduler, self.runs)
         self.runs += 1
         self.calls += len(execution.run.history.operations)
@@ -98,6 +100,15 @@ class Bench:
             path = trace.save(self.out / slug(best.finding))
             return finding_report(trace, path)
         return ""
+
+    def _possible(self, on: Rig, program: Program) -> Program:
+        """Without the calls of tools that this target does not offer, bad input apart."""
+        from mcpconc.cuts import without
+
+        if not self._offered:
+            self._offered = self._call(on.tools)
+        gone = [c.id for c in program.calls() if c.tool not in self._offered and c.bad is None]
+        return without(program, gone) if gone else program
 
     async def _minimise(self, on: Rig, execution: Execution, finding: Finding) -> Any:
         from mcpconc.minimise import minimise

@@ -109,6 +109,7 @@ async def selftest(
             target, Identity.ISOLATED, config.agents, config.out / "work", progress
         ) as on:
             on.oracles = oracles
+            config = replace(config, machine=config.machine.offered(await on.tools()))
             bench = Bench(config, target, on, emit, tried, alarms)
             with anyio.CancelScope() as scope:
                 signals.scopes.append(scope)

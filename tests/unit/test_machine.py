@@ -10,7 +10,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 
 from mcpconc.program import Program, refs
-from mcpconc.strategies import CascadeMachine, Knobs, ProgramMachine, act, generate
+from mcpconc.strategies import CascadeMachine, Knobs, ProgramMachine, act, generate, needs
 
 
 @cache
@@ -111,3 +111,30 @@ def test_under_pytest_the_machine_delivers_and_fails_with_the_report_not_with_fl
     case.settings = settings(max_examples=5, stateful_step_count=4, deadline=None)
     with pytest.raises(AssertionError, match="minimised"):
         case("runTest").runTest()
+
+
+def test_what_the_target_does_not_offer_is_left_out() -> None:
+    class Noted(CascadeMachine):
+        tools = (*CascadeMachine.tools, "note")
+
+        @act(loud=st.booleans())
+        @needs("note")
+        def note(self, agent: int, loud: bool) -> None:
+            self.call(agent, "note", {"tag": "loud" if loud else "low"}, token_in="text")
+
+    without = Noted.offered(CascadeMachine.tools)
+    assert without.tools == CascadeMachine.tools
+    digests = [p.digest() for p in generate(without, Knobs(), 1, 20)]
+    assert digests == [p.digest() for p in cascade()]
+    assert Noted.offered(Noted.tools) is Noted
+
+
+def test_tokens_may_stand_deep_in_an_argument() -> None:
+    class Deep(ProgramMachine):
+        @act()
+        def log(self, agent: int) -> None:
+            form = [{"data": {"text": "of {}", "weight": 1}}]
+            self.call(agent, "log", {}, token_in="nodes", form=form)
+
+    call = next(next(iter(generate(Deep, Knobs(), 1, 2))).calls())
+    assert call.args == {"nodes": [{"data": {"text": f"of {call.token}", "weight": 1}}]}

@@ -22,6 +22,7 @@ from mcpconc.oracle.itself import volatile_of
 from mcpconc.recheck import spec_of
 from mcpconc.rig import Execution, Rig, rig
 from mcpconc.schedule import REPLAY, make
+from mcpconc.schedule.points import unpack
 from mcpconc.schedule.policies import DIVERGED
 from mcpconc.target import resolve
 from mcpconc.target.base import Identity
@@ -30,6 +31,9 @@ from mcpconc.trace import Trace, to_run
 from mcpconc.world import ProbeMode
 
 __all__ = ["Replay", "Status", "replay", "shrink_trace"]
+
+UNFORESEEN = "waited for a lock that could not be foreseen"
+"""Part of the remark of a controlled scheduler."""
 
 
 class Status(StrEnum):
@@ -44,8 +48,9 @@ class Replay:
     """How often a trace failed again with the head of its fingerprint.
 
     `others` are further fingerprints that came up. `tried` may be less than was asked for when
-    the replay was interrupted (`interrupted`) or went wrong (`error`). `diverged` tries could not
-    follow the recorded schedule to its end.
+    the replay was interrupted (`interrupted`) or went wrong (`error`). `diverged` tries did not
+    take the recorded steps, all of them and no others; `divergence` says where the first of them
+    left the schedule. In `waited` tries a call waited for a lock that was not foreseen.
     """
 
     trace: Path | None
@@ -55,6 +60,8 @@ class Replay:
     error: str = ""
     interrupted: bool = False
     diverged: int = 0
+    divergence: str = ""
+    waited: int = 0
 
     @property
     def status(self) -> Status:
@@ -85,7 +92,8 @@ async def replay(
     if wanted is None:
         raise TraceError(f"{trace.path}: holds no finding, so there is nothing to reproduce")
     head = wanted.fingerprint.head()
-    hits = tried = diverged = 0
+    hits = tried = diverged = waited = 0
+    divergence = ""
     others: set[str] = set()
     error = ""
 
@@ -113,7 +121,10 @@ async def replay(
                         how = make(REPLAY, seed, trace.schedule) if trace.schedule else None
                         result = await on.run(trace.program, how or trace.scheduler, seed)
                         tried += 1
-                        diverged += how is not None and _diverged(result)
+                        where = _divergence(trace, result) if how is not None else ""
+                        diverged += bool(where)
+                        divergence = divergence or where
+                        waited += any(UNFORESEEN in remark for remark in _remarks(result))
                         hit = head in result.heads()
                         hits += hit
                         others |= {
@@ -125,7 +136,10 @@ async def replay(
         except TargetError as trouble:
             error = str(trouble)
             emit(ReplayTried(n=tried + 1, of=times, reproduced=None, text=error))
-    return Replay(trace.path, hits, tried, tuple(sorted(others)), error, bool(signals), diverged)
+    return Replay(
+        *(trace.path, hits, tried, tuple(sorted(others)), error, bool(signals)),
+        *(diverged, divergence, waited),
+    )
 
 
 async def shrink_trace(
@@ -198,9 +212,26 @@ def _probe(trace: Trace) -> ProbeMode | None:
     return "control" if trace.schedule else None
 
 
-def _diverged(execution: Execution) -> bool:
-    notes = execution.run.history.notes("scheduler")
-    return any(str(note.value.get("text")).startswith(DIVERGED) for note in notes)
+def _remarks(execution: Execution) -> list[str]:
+    return [str(note.value.get("text")) for note in execution.run.history.notes("scheduler")]
+
+
+def _divergence(trace: Trace, execution: Execution) -> str:
+    """Where this run left the recorded schedule; empty if it did not."""
+    for remark in _remarks(execution):
+        if remark.startswith(DIVERGED):
+            return remark
+    recorded, done = unpack(trace.schedule), unpack(execution.schedule)
+    if done.kills != recorded.kills:
+        return f"{DIVERGED}: not all processes were killed where they were to be"
+    if done.steps == recorded.steps:
+        return ""
+    further = done.steps[len(recorded.steps) :]
+    agent, thread, label = further[0] if further else recorded.steps[-1]
+    return (
+        f"{DIVERGED} after its last step: {len(further)} more were made, first that of thread "
+        f"{agent}.{thread} from {label!r}"
+    )
 
 
 def _as_model(trace: Trace, on: Rig) -> None:

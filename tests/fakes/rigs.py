@@ -12,7 +12,7 @@ from typing import Any
 import anyio.lowlevel
 import pytest
 
-from mcpconc.history import History
+from mcpconc.history import Event, EventType, History
 from mcpconc.oracle.base import Finding, Fingerprint, Judgement, Result, Run
 from mcpconc.program import Program
 from mcpconc.rig import Execution
@@ -57,6 +57,9 @@ class Script:
     """What each rig has loaded into its target."""
     target: Any = None
     """The target of the last rig."""
+    schedule: tuple[Any, ...] = ()
+    """What each run does inside its calls, and what its scheduler remarks:"""
+    remarks: Sequence[str] = ()
 
     def take_over(self, monkeypatch: pytest.MonkeyPatch, *modules: ModuleType) -> Script:
         """Stand in for the rigs that these modules open."""
@@ -99,9 +102,17 @@ class ScriptedRig:
             await anyio.lowlevel.checkpoint()
         calls = list(program.calls())
         history = told(program, [(c.id,) for c in calls] + [(c.id, {"ok": True}) for c in calls])
+        remarks = [
+            Event(
+                len(history.events) + n, EventType.NOTE, -1, "", {"what": "scheduler", "text": text}
+            )
+            for n, text in enumerate(script.remarks)
+        ]
+        history = History.of((*history.events, *remarks))
         run = Run(program, history, Snapshot(), Snapshot(), None, self.identity.value)
         name = "barrier" if scheduler == "mixed" else scheduler
-        return Execution(run, Judgement((result,)), name, seed, script.seconds)
+        judgement = Judgement((result,))
+        return Execution(run, judgement, name, seed, script.seconds, script.schedule)
 
     def trace(self, program: Program, history: History, scheduler: str, seed: int) -> Trace:
         return Trace(

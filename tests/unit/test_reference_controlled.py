@@ -19,7 +19,7 @@ from mcpconc.report.finding import finding_report
 from mcpconc.rig import Execution, Rig, rig
 from mcpconc.schedule import make
 from mcpconc.schedule.points import unpack
-from mcpconc.schedule.switches import switches
+from mcpconc.schedule.switches import turns
 from mcpconc.target.base import Identity
 from mcpconc.target.reference import ReferenceTarget
 from mcpconc.trace import Trace, load
@@ -93,10 +93,11 @@ def test_it_is_a_race_of_two_calls_that_comes_back_each_time(trace: Trace) -> No
 
 
 def test_the_schedule_has_as_few_switches_as_it_takes(trace: Trace) -> None:
-    told = switches(unpack(trace.schedule).steps)
+    told = turns(unpack(trace.schedule).steps)
     # One reads, the other does everything, the first writes back what it had read.
     assert len(told) == 3
-    assert told[0].until.startswith("BEGIN")
+    assert (told[0].begins, told[0].ends) == (True, False)
+    assert told[2].labels[0].startswith("BEGIN")
 
 
 def test_replay_follows_it_step_by_step(trace: Trace, tmp_path: Path) -> None:
@@ -118,10 +119,11 @@ def test_the_report_shows_the_switches_inside_the_calls(trace: Trace) -> None:
     text = finding_report(trace)
     assert "schedule 2 switches" in text
     lines = text.splitlines()
-    start = lines.index("  inside the calls")
-    assert " ran up to " in lines[start + 1]
-    assert lines[start + 2].endswith(" ran whole")
-    assert " went on with BEGIN" in lines[start + 3]
+    start = next(n for n, line in enumerate(lines) if line.startswith("  inside the calls"))
+    first, second, third = " ".join(lines[start + 1 :]).split(" then agent ")[:3]
+    assert " up to `SELECT … FROM " in first
+    assert " ran all of " in second
+    assert " went on with `" in third
 
 
 def test_without_control_the_same_time_shows_nothing(tmp_path: Path) -> None:

@@ -101,6 +101,45 @@ def test_what_is_run(script: Script, tmp_path: Path) -> None:
     assert script.ran == [("explicit", PROGRAM, "convoy", seed) for seed in (40, 41, 42)]
 
 
+def scheduled(script: Script, tmp_path: Path, *did: Any, remarks: Sequence[str] = ()) -> Replay:
+    """Replays of a schedule of two steps, of which `did` was done."""
+    script.schedule, script.remarks = tuple(did), remarks
+    trace = saved(tmp_path, schedule=([0, 0, "invoke add", "SELECT"],))
+    return anyio.run(replays.replay, trace, 2, "", tmp_path, quietly)
+
+
+def test_a_schedule_that_was_followed(script: Script, tmp_path: Path) -> None:
+    result = scheduled(script, tmp_path, [0, 0, "invoke add", "SELECT"])
+    assert (result.diverged, result.divergence, result.waited) == (0, "", 0)
+
+
+def test_where_a_schedule_was_not_followed(script: Script, tmp_path: Path) -> None:
+    where = "replay diverged at step 1 of 2: the run was over"
+    result = scheduled(script, tmp_path, [0, 0, "invoke add"], remarks=["something else", where])
+    assert (result.diverged, result.divergence) == (2, where)
+
+
+def test_steps_after_the_recorded_ones_are_a_divergence(script: Script, tmp_path: Path) -> None:
+    result = scheduled(script, tmp_path, [0, 0, "invoke add", "SELECT"], [1, 1, "UPDATE", "COMMIT"])
+    assert result.diverged == 2
+    assert result.divergence == (
+        "replay diverged after its last step: 2 more were made, first that of thread 1.1 from "
+        "'UPDATE'"
+    )
+
+
+def test_whoever_was_not_killed_has_diverged(script: Script, tmp_path: Path) -> None:
+    killed = ["kill", 0, 1, "COMMIT", 1]
+    result = scheduled(script, tmp_path, killed, [0, 0, "invoke add", "SELECT"])
+    assert "not all processes were killed" in result.divergence
+
+
+def test_locks_that_were_not_foreseen_are_counted(script: Script, tmp_path: Path) -> None:
+    remark = "agent 1 waited for a lock that could not be foreseen, while 3 steps were made"
+    result = scheduled(script, tmp_path, [0, 0, "invoke add", "SELECT"], remarks=[remark, remark])
+    assert (result.waited, result.diverged) == (2, 0)
+
+
 def test_what_else_came_up(script: Script, tmp_path: Path) -> None:
     assert again(script, Luck(1, other=2), tmp_path).others == ("order: tie entry",)
 

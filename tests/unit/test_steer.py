@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import anyio
+import pytest
 
 from mcpconc.again import BARREN, MOST, Turn
 from mcpconc.cuts import compact, merge, without
@@ -151,31 +152,98 @@ def test_no_program_is_run_for_ever() -> None:
 # ------------------------------------------------------------------ what is told
 
 
+SELECT = "SELECT id, status, objective FROM goals WHERE id = ?"
+UPDATE = "BEGIN IMMEDIATE: UPDATE goals SET status = ?, goal_data = ? WHERE id = ?"
+ACTIVATED = [
+    (0, 0, "invoke goals_activate"),
+    (0, 1, SELECT),
+    (1, 0, "invoke goals_complete"),
+    (1, 1, SELECT),
+    (1, 1, UPDATE),
+    (1, 1, "COMMIT"),
+    (0, 1, UPDATE),
+    (0, 1, "COMMIT"),
+]
+
+
 def test_what_happened_inside_the_calls() -> None:
-    schedule = pack(
-        [
-            (0, 0, "invoke goals_create"),
-            (0, 1, "SELECT id FROM goals"),
-            (1, 0, "invoke goals_create"),
-            (1, 1, "BEGIN IMMEDIATE"),
-            (0, 1, "INSERT INTO goals"),
-            Kill(0, 1, "COMMIT", 1),
-        ]
-    )
-    assert inside(schedule) == [
-        "agent 0 ran up to INSERT INTO goals",
-        "then agent 1 ran whole",
-        "then agent 0 went on with INSERT INTO goals",
-        "agent 0 was killed before COMMIT",
+    assert inside(pack(ACTIVATED)) == [
+        "agent 0 ran goals_activate up to `SELECT … FROM goals …`",
+        "then agent 1 ran all of goals_complete, with `UPDATE goals SET status = ?, goal_data = ? "
+        "…`",
+        "then agent 0 went on with `UPDATE goals SET status = ?, goal_data = ? …` to the end of "
+        "goals_activate",
     ]
-    assert switched(schedule) == 2
+    assert switched(pack(ACTIVATED)) == 2
+
+
+def test_calls_are_named_as_in_the_picture() -> None:
+    lanes = ((Call("4.1", 0, "goals_activate", {}),), (Call("1.0", 1, "goals_complete", {}),))
+    told = inside(pack(ACTIVATED), Program(2, lanes=lanes))
+    assert told[0].startswith("agent 0 ran 4.1 goals_activate up to")
+    assert told[2].endswith("to the end of 4.1")
+
+
+def test_a_turn_in_the_middle_of_a_call() -> None:
+    steps = [
+        *((0, 0, "invoke a"), (1, 0, "invoke b")),
+        *((0, 1, SELECT), (1, 1, SELECT)),
+        *((0, 1, UPDATE), (0, 1, "COMMIT"), (0, 1, "git notes add refs/notes/x")),
+        *((1, 1, UPDATE), (0, 1, "read ws/a.json"), (1, 1, "COMMIT")),
+    ]
+    assert inside(pack(steps)) == [
+        "agent 0 sent a",
+        "then agent 1 sent b",
+        "then agent 0 went on with `SELECT … FROM goals …`, no further",
+        "then agent 1 went on with `SELECT … FROM goals …`, no further",
+        "then agent 0 went on with `UPDATE goals SET status = ?, goal_data = ? …` up to "
+        "`git notes add refs/notes/x`",
+        "then agent 1 went on with `UPDATE goals SET status = ?, goal_data = ? …`, no further",
+        "then agent 0 went on with reading ws/a.json to the end of a",
+        "then agent 1 went on with `COMMIT` to the end of b",
+    ]
+
+
+def test_an_agent_that_goes_on_with_its_next_call() -> None:
+    steps = [(0, 0, "invoke a"), (0, 1, UPDATE), (1, 0, "invoke b"), (0, 1, "COMMIT")]
+    steps += [(0, 0, "invoke c"), (0, 1, "unlink ws/a.json")]
+    assert inside(pack(steps))[2] == (
+        "then agent 0 went on with `COMMIT` to the end of a, then ran all of c, with removing "
+        "ws/a.json"
+    )
+
+
+def test_who_was_killed_and_where() -> None:
+    steps = [(0, 0, "invoke a"), (0, 1, SELECT), Kill(0, 1, "COMMIT", 1)]
+    assert inside(pack(steps))[-1] == "agent 0 was killed before `COMMIT`"
+
+
+@pytest.mark.parametrize(
+    ("label", "said"),
+    [
+        (
+            "BEGIN IMMEDIATE: INSERT OR REPLACE INTO goals(id, a) VALUES",
+            "`INSERT OR REPLACE INTO goals …`",
+        ),
+        ("INSERT INTO project_unknowns (id, project_", "`INSERT INTO project_unknowns …`"),
+        ("SELECT COUNT(*) FROM a", "`SELECT … FROM a`"),
+        ("SELECT a, b, c that is cut", "`SELECT a, b, c that is cut`"),
+        ("DELETE FROM a WHERE b = ?", "`DELETE FROM a …`"),
+        ("UPDATE a SET b = ?", "`UPDATE a SET b = ?`"),
+        ("open to truncate ws/a.json", "truncating ws/a.json"),
+        ("opened to truncate ws/a.json", "writing ws/a.json (truncated before)"),
+        ("look for ws/a.json", "looking for ws/a.json"),
+        ("git notes add refs/notes/x", "`git notes add refs/notes/x`"),
+    ],
+)
+def test_a_step_in_few_words(label: str, said: str) -> None:
+    steps = [(0, 0, "invoke a"), (0, 1, label), (1, 0, "invoke b"), (0, 1, "COMMIT")]
+    assert inside(pack(steps))[0] == f"agent 0 ran a up to {said}"
 
 
 def test_a_long_schedule_is_cut() -> None:
     steps = [(n % 2, 1, f"step {n}") for n in range(40)]
-    told = inside(pack(steps))
-    assert told[-1] == "and 28 more turns"
-    assert all(len(line) <= 96 for line in inside(pack([(0, 1, "x" * 300), (1, 1, "y" * 300)])))
+    assert inside(pack(steps))[-1] == "and 28 more turns"
 
 
 def test_a_run_without_control_has_nothing_to_tell() -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcpconc.schedule.switches import Block, blocks, fewer, shrink_switches, switches
+from mcpconc.schedule.switches import Turn, blocks, fewer, shrink_switches, turns
 
 Steps = tuple[tuple[int, int, str], ...]
 
@@ -29,7 +29,7 @@ def shrunk(first: Steps, shows: Callable[[Sequence[str]], bool]) -> Steps:
         return end.value
 
 
-def test_switches_say_from_where_to_where_somebody_ran() -> None:
+def test_turns_say_what_was_done_until_another_agent_went_on() -> None:
     schedule = (
         (0, 0, "invoke add"),
         (0, 1, "SELECT"),
@@ -37,16 +37,24 @@ def test_switches_say_from_where_to_where_somebody_ran() -> None:
         (1, 1, "DELETE"),
         (0, 1, "UPDATE"),
     )
-    assert switches(schedule) == [
-        Block(0, "invoke add", "UPDATE", 2),
-        Block(1, "invoke drop", "", 2),
-        Block(0, "UPDATE", "", 1),
+    assert turns(schedule) == [
+        Turn(0, 0, "add", 0, ("SELECT",), begins=True, ends=False),
+        Turn(1, 1, "drop", 0, ("DELETE",), begins=True, ends=True),
+        Turn(2, 0, "add", 0, ("UPDATE",), begins=False, ends=True),
     ]
 
 
 def test_who_has_not_sent_a_call_was_not_interrupted() -> None:
-    (first, *_) = switches(((0, 0, "invoke a"), (1, 0, "invoke b"), (0, 0, "invoke c")))
-    assert first.until == ""
+    (first, *_) = turns(((0, 0, "invoke a"), (1, 0, "invoke b"), (0, 0, "invoke c")))
+    assert first.ends
+
+
+def test_an_agent_that_goes_on_with_its_next_call_is_not_switched_away_from() -> None:
+    told = turns(((0, 0, "invoke a"), (0, 1, "x"), (0, 0, "invoke b"), (0, 1, "y")))
+    assert [(t.number, t.tool, t.call, t.ends) for t in told] == [
+        (0, "a", 0, True),
+        (0, "b", 1, True),
+    ]
 
 
 @given(st.lists(st.integers(0, 2), min_size=1, max_size=12))

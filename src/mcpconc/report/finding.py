@@ -170,9 +170,9 @@ def _basis(label: Label, trace: Trace) -> str:
 def _inside(trace: Trace, names: Names, width: int) -> Iterator[str]:
     """Who stood where when another went on, where the schedule was controlled."""
     if trace.schedule:
-        yield "  inside the calls"
-        for line in inside(trace.schedule, width - 4):
-            yield f"    {names.text(line)}"
+        yield '  inside the calls ("up to" a step: that was done, the next was not)'
+        for line in inside(trace.schedule, trace.program):
+            yield from _wrap(names.text(line), "    ", width)
 
 
 def _evidence(finding: Finding, names: Names, width: int) -> Iterator[str]:

@@ -2,63 +2,137 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from mcpconc.program import Program
 from mcpconc.report.wording import clip
-from mcpconc.schedule.points import INVOKE, unpack
-from mcpconc.schedule.switches import Block, switches
+from mcpconc.schedule.points import unpack
+from mcpconc.schedule.switches import Turn, turns
 
 __all__ = ["inside", "switched"]
 
 MOST = 12
-"""Blocks that are told; a minimal schedule has about four."""
+"""Turns that are told; a minimal schedule has about four."""
+
+LONGEST = 64
+"""Characters of a statement."""
+
+NAMED = 2
+"""Changes that are named of those that a turn made between its first step and its last."""
+
+_CHANGES = re.compile(
+    r"INSERT|UPDATE|DELETE|REPLACE|(?:CREATE|ALTER|DROP) "
+    r"|git (?:notes \S+ )*(?:add|append|remove|update-ref|commit)"
+    r"|opened to|rename |unlink |make directory ",
+    re.I,
+)
+_BEGINS = re.compile(r"BEGIN(?: \w+)*: (?=\S)", re.I)
+_SELECT = re.compile(r"(SELECT )(?!DISTINCT)(.*?)( FROM [\w.\"]+)(.*)", re.I)
+_INSERT = re.compile(r"((?:INSERT|REPLACE)(?: OR \w+)? INTO [\w.\"]+)\s*\(.*", re.I)
+_UPDATE = re.compile(r"(UPDATE [\w.\"]+ SET )(.*)", re.I)
+_DELETE = re.compile(r"(DELETE FROM [\w.\"]+).*", re.I)
+_FILES: Mapping[str, str] = {
+    "open to truncate ": "truncating {}",
+    "opened to truncate ": "writing {} (truncated before)",
+    "open to append ": "opening {}",
+    "opened to append ": "appending to {}",
+    "open to write ": "opening {}",
+    "opened to write ": "writing {}",
+    "look for ": "looking for {}",
+    "make directory ": "making {}",
+    "unlink ": "removing {}",
+    "rename ": "renaming {}",
+    "read ": "reading {}",
+    "list ": "listing {}",
+    "lock ": "locking {}",
+}
 
 
 def switched(schedule: Sequence[Any]) -> int:
     """How often the schedule goes from one agent to another."""
-    return max(len(switches(unpack(schedule).steps)) - 1, 0)
+    return max(len({turn.number for turn in turns(unpack(schedule).steps)}) - 1, 0)
 
 
-def inside(schedule: Sequence[Any], width: int = 96) -> list[str]:
-    """A line for each time that an agent went on: from where, and up to where.
+def inside(schedule: Sequence[Any], program: Program | None = None) -> list[str]:
+    """A line for each time that an agent went on: with what, and up to what. The statement that
+    comes after "up to" was done; the next one was not before the agent went on.
 
-    What it had reached is the statement that it stood *before* when another agent went on.
+    Calls have their ids where the `program` is given.
     """
     recorded = unpack(schedule)
-    told = switches(recorded.steps)
-    seen: set[int] = set()
-    lines = []
-    for n, block in enumerate(told[:MOST]):
-        whole = not block.until and all(b.agent != block.agent for b in told if b is not block)
-        lines.append(clip(f"{'then ' if n else ''}{_line(block, seen, whole)}", width))
-        seen.add(block.agent)
-    if len(told) > MOST:
-        lines.append(f"and {len(told) - MOST} more turns")
-    lines += [
-        clip(f"agent {kill.agent} was killed before {_said(kill.label)}", width)
-        for kill in recorded.kills
+    ids = _ids(program)
+    told: dict[int, list[str]] = {}
+    for turn in turns(recorded.steps):
+        line = told.setdefault(turn.number, [f"agent {turn.agent}"])
+        line.append(("then " if len(line) > 1 else "") + _said(turn, ids))
+    lines = [
+        f"{'then ' if n else ''}{who} {', '.join(parts)}"
+        for n, (who, *parts) in enumerate(told.values())
     ]
-    return lines
+    if len(lines) > MOST:
+        lines[MOST:] = [f"and {len(lines) - MOST} more turns"]
+    return [
+        *lines,
+        *(f"agent {kill.agent} was killed before {_step(kill.label)}" for kill in recorded.kills),
+    ]
 
 
-def _line(block: Block, seen: set[int], whole: bool) -> str:
-    who = f"agent {block.agent}"
-    if whole:
-        return f"{who} ran whole"
-    if block.agent not in seen:
-        if not block.until:
-            return f"{who} ran to the end of its call"
-        return f"{who} ran up to {_said(block.until)}"
-    if not block.until:
-        return f"{who} went on with {_said(block.first)}"
-    if block.first == block.until or block.steps == 1:
-        return f"{who} did {_said(block.first)}"
-    return f"{who} went on with {_said(block.first)} up to {_said(block.until)}"
+def _ids(program: Program | None) -> Mapping[tuple[int, int], str]:
+    """(agent, how many calls it had sent before) → id."""
+    lanes = program.lanes if program is not None else ()
+    return {(a, n): call.id for a, lane in enumerate(lanes) for n, call in enumerate(lane)}
 
 
-def _said(label: str) -> str:
-    text = " ".join(label.split())
-    if text.startswith(f"{INVOKE} "):
-        return f"the call of {text.removeprefix(f'{INVOKE} ')}"
-    return text if len(text) <= 60 else f"{text[:59]}…"
+def _said(turn: Turn, ids: Mapping[tuple[int, int], str]) -> str:
+    id = ids.get((turn.agent, turn.call), "")
+    call = f"{id} {turn.tool}".strip()
+    if not turn.labels:
+        return f"ran all of {call}" if turn.ends else f"sent {call}"
+    first, last = _step(turn.labels[0]), _step(turn.labels[-1])
+    if turn.begins and turn.ends:
+        changes = list(_changes(turn.labels))
+        return f"ran all of {call}" + (f", with {_and(changes)}" if changes else "")
+    if turn.begins:
+        between = list(_changes(turn.labels[:-1]))
+        return f"ran {call}{_with(between)} up to {last}"
+    if turn.ends:
+        between = [change for change in _changes(turn.labels[1:]) if change != first]
+        return f"went on with {_and([first, *between])} to the end of {id or turn.tool}"
+    if first == last:
+        return f"went on with {first}, no further"
+    between = [change for change in _changes(turn.labels[1:-1]) if change not in (first, last)]
+    return f"went on with {_and([first, *between])} up to {last}"
+
+
+def _with(changes: Sequence[str]) -> str:
+    return f", with {_and(changes)}," if changes else ""
+
+
+def _and(words: Sequence[str]) -> str:
+    return " and ".join(filter(None, [", ".join(words[:-1]), words[-1]]))
+
+
+def _changes(labels: Sequence[str]) -> Iterator[str]:
+    """The first of those steps that change something."""
+    plain = (_BEGINS.sub("", label) for label in labels)
+    told = dict.fromkeys(_step(label) for label in plain if _CHANGES.match(label))
+    yield from list(told)[:NAMED]
+
+
+def _step(label: str) -> str:
+    """A statement without what does not tell which one it is; what is done to a file, in words."""
+    text = _BEGINS.sub("", " ".join(label.split()))
+    for begin, words in _FILES.items():
+        if text.startswith(begin):
+            return words.format(text.removeprefix(begin))
+    if found := _SELECT.match(text):
+        text = f"{found[1]}…{found[3]}{' …' if found[4] else ''}"
+    elif found := _INSERT.match(text):
+        text = f"{found[1]} …"
+    elif found := _UPDATE.match(text):
+        text = found[1] + re.sub(r"\s+WHERE .*", " …", found[2], flags=re.I)
+    elif found := _DELETE.match(text):
+        text = f"{found[1]} …"
+    return f"`{clip(text, LONGEST)}`"

@@ -12,21 +12,29 @@ from itertools import groupby
 
 from mcpconc.schedule.points import INVOKE
 
-__all__ = ["Block", "blocks", "fewer", "shrink_switches", "switches"]
+__all__ = ["Turn", "blocks", "fewer", "shrink_switches", "turns"]
 
 Recorded = tuple[int, int, str]
 """Agent, thread, label."""
 
 
 @dataclass(frozen=True, slots=True)
-class Block:
-    """Steps of one agent without another's in between: from the label `first` on, up to the label
-    `until`, before which it stood when another went on (empty: it went on to its end)."""
+class Turn:
+    """Steps of one call of an agent without another agent's in between; what they have in common
+    with the next is their `number` if the agent went on with its next call.
 
+    `labels` are what was done, the sending left out. `begins` is whether the call was sent here,
+    `ends` whether it was done, as far as the schedule goes; `call` is how many calls the agent had
+    sent before.
+    """
+
+    number: int
     agent: int
-    first: str
-    until: str
-    steps: int
+    tool: str
+    call: int
+    labels: tuple[str, ...]
+    begins: bool
+    ends: bool
 
 
 def blocks(steps: Sequence[Recorded]) -> list[list[Recorded]]:
@@ -34,17 +42,44 @@ def blocks(steps: Sequence[Recorded]) -> list[list[Recorded]]:
     return [list(block) for _, block in groupby(steps, lambda step: step[0])]
 
 
-def switches(steps: Sequence[Recorded]) -> list[Block]:
+def turns(steps: Sequence[Recorded]) -> list[Turn]:
     """What to tell of a schedule."""
-    cut = blocks(steps)
-    told = []
-    for n, block in enumerate(cut):
-        agent = block[0][0]
-        later = next((other[0][2] for other in cut[n + 1 :] if other[0][0] == agent), "")
-        # A call that is not sent yet is nothing that was interrupted.
-        until = "" if later.startswith(f"{INVOKE} ") else later
-        told.append(Block(agent, block[0][2], until, len(block)))
+    cut = [
+        (number, agent, part)
+        for number, block in enumerate(blocks(steps))
+        for agent, part in _calls(block)
+    ]
+    told: list[Turn] = []
+    sent: dict[int, list[str]] = {}
+    for n, (number, agent, labels) in enumerate(cut):
+        begins = _is_sent(labels[0])
+        tools = sent.setdefault(agent, [])
+        if begins:
+            tools.append(labels[0].removeprefix(f"{INVOKE} "))
+            labels = labels[1:]
+        later = next((part[0] for _, other, part in cut[n + 1 :] if other == agent), "")
+        told.append(
+            Turn(
+                *(number, agent, tools[-1] if tools else "its call", len(tools) - 1),
+                *(tuple(labels), begins, not later or _is_sent(later)),
+            )
+        )
     return told
+
+
+def _calls(block: Sequence[Recorded]) -> Iterator[tuple[int, list[str]]]:
+    """The labels of a block, cut wherever a call is sent."""
+    part: list[str] = []
+    for _, _, label in block:
+        if part and _is_sent(label):
+            yield block[0][0], part
+            part = []
+        part.append(label)
+    yield block[0][0], part
+
+
+def _is_sent(label: str) -> bool:
+    return label.startswith(f"{INVOKE} ")
 
 
 def fewer(steps: Sequence[Recorded]) -> Iterator[tuple[Recorded, ...]]:

@@ -13,6 +13,7 @@ from pathlib import Path
 from mcpconc.events import Emit, FindingFound, Kept, ShrinkProgress, TraceSaved
 from mcpconc.minimise import Minimised, among, involved_tools, minimise
 from mcpconc.oracle.base import Finding, Fingerprint, Label
+from mcpconc.oracle.storms import storms
 from mcpconc.rig import Execution, Rig
 from mcpconc.schedule import Scheduler
 from mcpconc.steer import followed
@@ -295,6 +296,7 @@ def as_trace(
         seed=seed,
         quiescent=execution.run.quiescent,
         schedule=execution.schedule,
+        faults=tuple(met.to_json() for met in storms(execution.run)),
         shrink=how,
         complete=True,
     )

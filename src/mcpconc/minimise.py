@@ -136,7 +136,8 @@ async def minimise(
     async def sequentially(ordered: Program) -> frozenset[Head]:
         return runs.add(ordered, await on.run(ordered, "free", next(seeds))).heads()
 
-    shrunk = await shrink(program, finding.calls, attempt, expired=enough, progress=progress)
+    involved = (*finding.calls, *(fault.call for fault in program.faults))
+    shrunk = await shrink(program, involved, attempt, expired=enough, progress=progress)
     smallest = shrunk.program
     if shrunk.reproduced:
         labelled = await label(smallest, head, sequentially, limit=orders, expired=expired)
@@ -228,8 +229,11 @@ class _Runs:
 def _alone(execution: Execution, finding: Finding) -> Program:
     """The calls involved and what they need, one after another in the order in which they
     were sent, all by one agent."""
+    whole = execution.run.program
+    # A fault stays only as long as the call does that it begins at.
+    struck = [fault.call for fault in whole.faults]
     program = only(
-        execution.run.program, finding.calls or [c.id for c in execution.run.program.calls()]
+        whole, [*finding.calls, *struck] if finding.calls else [c.id for c in whole.calls()]
     )
     sent = {op.call: op.invoked for op in execution.run.history.operations}
     calls = [call for lane in program.lanes for call in lane]

@@ -18,6 +18,7 @@ from mcpconc.drive.record import Recorder
 from mcpconc.drive.runner import Fleet
 from mcpconc.errors import InvariantError, cause
 from mcpconc.history import EventType, History
+from mcpconc.nemesis import KINDS, Weather
 from mcpconc.oracle import ORACLES
 from mcpconc.oracle.base import Judgement, Oracle, Run, judge
 from mcpconc.program import Program
@@ -126,6 +127,11 @@ class Rig:
         with Recorder(here / "history.jsonl", time.monotonic_ns) as recorder:
             vitals = Vitals(self.world, self.fleet.sessions, recorder, self.answered)
             watch = Aftermath(self.world, self.fleet, recorder, vitals)
+            weather = (
+                Weather(self.world, self.fleet, recorder, program, KINDS)
+                if program.faults
+                else None
+            )
             history = await self.fleet.run(
                 program,
                 chosen,
@@ -133,6 +139,7 @@ class Rig:
                 self.world,
                 self.world.quiesce,
                 watch,
+                weather,
                 resting=resting,
             )
         after = await self.world.snapshot()

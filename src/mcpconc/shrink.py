@@ -245,7 +245,7 @@ async def _to_fixed_point(search: _Search) -> None:
     changed = True
     while changed:
         changed = False
-        for candidates in (_lanes, _chunks, _calls, _moves, _inflight, _merges, _sources):
+        for candidates in (_faults, _lanes, _chunks, _calls, _moves, _inflight, _merges, _sources):
             alone = candidates is _moves
             changed = await search.pass_over(candidates, alone) or changed
         if not changed:
@@ -274,6 +274,14 @@ def _jumps(best: Program, involved: frozenset[str]) -> Iterator[Program]:
         candidate = cuts.only(best, known | more)
         if cuts.overlaps(candidate) or not cuts.overlaps(best):
             yield candidate
+
+
+def _faults(best: Program, involved: frozenset[str]) -> _Candidates:
+    if len(best.faults) > 1:
+        yield "drop all faults", replace(best, faults=())
+    for fault in best.faults:
+        left = tuple(other for other in best.faults if other != fault)
+        yield f"drop {fault.name} at {fault.call}", replace(best, faults=left)
 
 
 def _lanes(best: Program, involved: frozenset[str]) -> _Candidates:

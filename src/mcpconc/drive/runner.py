@@ -2,6 +2,9 @@
 
     heal → prefix → (lanes ‖ scheduler) → quiesce → heal → suffix → afterwards
 
+Faults come and go beside all of that up to the end of the lanes (`Storm`); then all of them are
+healed, and what is left of them is looked at before the suffix.
+
 Sessions outlive runs, because starting a server costs more than restoring a world. What died or
 misbehaved is restarted, with a note: a dead server before the suffix, anything unsound before
 the next run.
@@ -20,18 +23,42 @@ import anyio.abc
 from mcpconc.drive.record import ENDED, Recorder
 from mcpconc.drive.session import GRACE, START_TIMEOUT, Session
 from mcpconc.errors import InvariantError, UsageError, cause
-from mcpconc.history import EventType, History, Phase
+from mcpconc.history import Event, EventType, History, Phase
 from mcpconc.program import Call, Program, Unbound, bind, refs
 from mcpconc.schedule.base import Scheduler, Surroundings
 from mcpconc.target.base import Launch, Progress, Scales, Starts, Target
 
-__all__ = ["AT_ONCE", "Fleet", "Quiesce", "Watch"]
+__all__ = ["AT_ONCE", "Fleet", "Make", "Quiesce", "Storm", "Watch"]
 
 AT_ONCE = 4
 """Servers that start at the same time: importing is CPU work, more of them gain nothing."""
 
 Quiesce = Callable[[], Awaitable[object]]
 """Returns when the world has come to rest; False if it has not within a bound of its own."""
+
+
+Make = Callable[[Call], Awaitable[Event]]
+"""Makes one call beyond the program and gives the event that ended it."""
+
+
+class Storm(Protocol):
+    """Who injects faults into a run."""
+
+    async def serve(self) -> None:
+        """Runs beside everything until `calm` is over; on cancellation everything is healed."""
+        ...
+
+    async def ready(self, agent: int) -> None:
+        """Returns when the agent's server is there, if it is one of the faults that it is not."""
+        ...
+
+    async def calm(self) -> None:
+        """Heal what is not healed; no fault begins after this."""
+        ...
+
+    async def recover(self, make: Make) -> None:
+        """Called when the world has come to rest: see what works again."""
+        ...
 
 
 class Watch(Protocol):
@@ -140,11 +167,13 @@ class Fleet:
         surroundings: Surroundings,
         quiesce: Quiesce,
         watch: Watch | None = None,
+        storm: Storm | None = None,
         *,
         resting: bool = False,
     ) -> History:
         """Run one program and return its history, which `recorder` holds too. With `resting`
-        the world comes to rest after every call of the prefix.
+        the world comes to rest after every call of the prefix. `storm` injects the program's
+        faults.
 
         :raises TargetError: if a server does not come up again.
         :raises InvariantError: for a fault of our own; it never becomes part of the history.
@@ -157,20 +186,26 @@ class Fleet:
         for session in self.sessions:
             session.attach(recorder)
         trouble: BaseException | None = None
-        run = _Run(self.sessions, program, recorder, self.call_timeout + GRACE)
+        run = _Run(self.sessions, program, recorder, self.call_timeout + GRACE, storm)
         try:
             async with anyio.create_task_group() as beside:
                 if watch is not None:
                     beside.start_soon(watch.serve)
                 await self.heal(recorder)
+                if storm is not None:
+                    beside.start_soon(storm.serve)
                 await run.sequential(program.prefix, Phase.PREFIX, quiesce if resting else None)
                 if surroundings.control is not None and program.prefix and not resting:
                     await quiesce()  # what is still at work would come in at chance moments
                 await run.concurrent(scheduler, surroundings)
+                if storm is not None:
+                    await storm.calm()
                 if await quiesce() is False:
                     recorder.note("not-quiescent")
-                if program.suffix:
+                if program.suffix or storm is not None:
                     await self._restart([s for s in self.sessions if not s.alive], recorder)
+                if storm is not None:
+                    await storm.recover(lambda call: run.make(call, Phase.SUFFIX))
                 await run.sequential(program.suffix, Phase.SUFFIX)
                 if watch is not None:
                     await watch.afterwards()
@@ -192,6 +227,13 @@ class Fleet:
         """
         await self._restart([s for s in self.sessions if not s.sound], recorder)
 
+    async def revive(self, agent: int, recorder: Recorder, *, kill: bool = True) -> None:
+        """Restart the server of one agent; without `kill` the old one's calls go on.
+
+        :raises TargetError: if it does not come up again.
+        """
+        await self._restart([self.sessions[agent]], recorder, kill=kill)
+
     async def restart(self, which: Callable[[int], bool] = lambda pid: True) -> None:
         """Restart all servers, for example in a new world at the same path; or those with a
         process id that `which` says yes to.
@@ -201,10 +243,12 @@ class Fleet:
         chosen = [s for s in self.sessions if s.pid is None or which(s.pid)]
         await self._restart(chosen, None)
 
-    async def _restart(self, sessions: Sequence[Session], recorder: Recorder | None) -> None:
+    async def _restart(
+        self, sessions: Sequence[Session], recorder: Recorder | None, *, kill: bool = True
+    ) -> None:
         async def again(session: Session) -> None:
             why = "unsound" if session.alive else "dead"
-            await session.leave()
+            await session.leave(kill=kill)
             await self._start(session)
             if recorder is not None:
                 recorder.note("server-restarted", session.agent, why=why)
@@ -231,9 +275,15 @@ class _Run:
     """One program on its way: what was answered so far, and who waits for it."""
 
     def __init__(
-        self, sessions: tuple[Session, ...], program: Program, recorder: Recorder, limit: float
+        self,
+        sessions: tuple[Session, ...],
+        program: Program,
+        recorder: Recorder,
+        limit: float,
+        storm: Storm | None,
     ) -> None:
         self.sessions = sessions
+        self.storm = storm
         self.program = program
         self.recorder = recorder
         self.limit = limit
@@ -303,19 +353,24 @@ class _Run:
         finally:
             scheduler.idle(agent)
 
-    async def make(self, call: Call, phase: Phase) -> None:
-        """Bind, send, keep the response. A call whose references have no value is a `fail`."""
+    async def make(self, call: Call, phase: Phase) -> Event:
+        """Bind, send, keep the response; gives the event that ended the call. One whose
+        references have no value is a `fail`."""
         session = self.sessions[call.agent]
         try:
+            if self.storm is not None:
+                await self.storm.ready(call.agent)
             args: Mapping[str, Any] = bind(call.args, self.responses)
         except Unbound as error:
-            session.refuse(call, call.args, phase, why="unbound", text=str(error))
+            return session.refuse(call, call.args, phase, why="unbound", text=str(error))
         else:
             end = await session.call(call, args, phase)
             if end.type is EventType.OK:
                 self.responses[call.id] = end.value["data"]
+            return end
         finally:
-            self.ended[call.id].set()
+            if call.id in self.ended:
+                self.ended[call.id].set()
 
 
 def _make_directory(path: Path) -> None:

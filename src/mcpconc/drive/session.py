@@ -98,6 +98,7 @@ class Session:
         self._requests: set[Request] = set()
         self._abandoned = 0
         self._leaving = False
+        self._killing = True
         self._tap = Tap(self._note, self._ended)
         self._client: ClientSession | None = None
         self._channel: anyio.abc.TaskGroup | None = None
@@ -151,6 +152,18 @@ class Session:
             request.scope.cancel()
             raise
         return request.result()
+
+    def flying(self, call: str) -> bool:
+        """Whether a call of this name was sent and is not over."""
+        return any(r.name == call and r.left and not r.over for r in self._requests)
+
+    def cancel(self, call: str) -> None:
+        """Give up a call that is in flight, as a client does whose user has lost patience: the
+        server is told."""
+        for request in tuple(self._requests):
+            if request.name == call:
+                request.give_up("cancelled")
+                request.scope.cancel()
 
     def refuse(
         self, call: Call, args: Mapping[str, Any], phase: Phase, why: str, text: str
@@ -211,13 +224,14 @@ class Session:
             return "answered"
         return "no answer"
 
-    async def leave(self) -> None:
+    async def leave(self, *, kill: bool = True) -> None:
         """End the server and wait until it is gone.
 
         With requests in flight this is a fault, and recorded as one: it kills the server's
-        process group.
+        process group. Without `kill` what the server was busy with is left to its own end, as
+        when a client closes its end of the pipes.
         """
-        self._leaving = True
+        self._leaving, self._killing = True, kill
         self._over.set()
         await self._gone.wait()
 
@@ -230,7 +244,8 @@ class Session:
         """
         self._tap = Tap(self._note, self._ended)
         self._over, self._gone = anyio.Event(), anyio.Event()
-        self._leaving, self._abandoned, self.pid = False, 0, None
+        self._leaving, self._killing = False, True
+        self._abandoned, self.pid = 0, None
         number = f"{self.agent}.{next(_starts)}"
         failure: TargetError | None = None
         try:
@@ -312,7 +327,7 @@ class Session:
             self._settle(request)
         # An idle server may leave detached workers, and quiescence waits for them; the
         # processes of calls that were given up nobody waits for.
-        if self._abandoned and self.pid is not None:
+        if self._abandoned and self._killing and self.pid is not None:
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(self.pid, signal.SIGKILL)
         self._gone.set()

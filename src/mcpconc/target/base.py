@@ -10,18 +10,21 @@ from typing import Any, Protocol, runtime_checkable
 
 from mcpconc.history import Answer
 from mcpconc.model.spec import Spec
+from mcpconc.program import Call
 
 __all__ = [
     "CALL_SECONDS",
     "MARKER",
     "REST_SECONDS",
     "Answers",
+    "Hurries",
     "Identity",
     "Launch",
     "Layout",
     "Light",
     "Paces",
     "Progress",
+    "Recovers",
     "Resets",
     "Rests",
     "Scales",
@@ -214,6 +217,30 @@ class Answers(Protocol):
     def question(self) -> tuple[str, Mapping[str, Any]] | None:
         """Tool and arguments of a cheap read; what it answers does not matter. None where it
         has none."""
+        ...
+
+
+@runtime_checkable
+class Hurries(Protocol):
+    """A target whose calls wait for locks, and that can be told to wait less long."""
+
+    @property
+    def patience(self) -> float:
+        """Seconds after which each of its calls has given up waiting, as it is now."""
+        ...
+
+    def hurry(self) -> None:
+        """Servers that are started from now on have limits that are as short as they may be
+        without any call being cut off that waits for nobody."""
+        ...
+
+
+@runtime_checkable
+class Recovers(Protocol):
+    """A target that knows calls which each agent can make at any time, whatever came before."""
+
+    def fresh(self, name: str, agent: int, token: str) -> tuple[Call, ...]:
+        """A few of them, that write and read, with ids that begin with `name`."""
         ...
 
 

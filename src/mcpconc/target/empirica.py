@@ -22,9 +22,11 @@ from mcpconc.errors import TargetError, UsageError
 from mcpconc.history import Answer
 from mcpconc.model.spec import Spec
 from mcpconc.procs import on_terminal
+from mcpconc.program import Call
 from mcpconc.target.base import MARKER, Identity, Launch, Layout, Progress, Warmth
 from mcpconc.target.cache import Installed, Wanted, cache_root, ensure, prune
 from mcpconc.target.execute import execute
+from mcpconc.target.fresh import fresh
 from mcpconc.target.sources import copy_sources, digest_of, find_projects
 
 __all__ = ["TESTED", "EmpiricaTarget", "scaling"]
@@ -39,6 +41,8 @@ MCP_2 = (1, 13)
 CALL_SECONDS = 30
 CASCADE_SECONDS = 120
 """The server's own limits: ordinary tools, and those that read JSON from stdin."""
+HURRIED = (9.0, 12.0)
+"""The same where the server is told to hurry: the slowest call takes 7 s on an idle machine."""
 UNSCALED_AGENTS = 10
 BOUND_AGENTS = 64
 KEPT_CHECKOUTS = 3
@@ -90,6 +94,9 @@ class EmpiricaTarget:
     call_timeout: float = CASCADE_SECONDS + 30.0
     question: tuple[str, Mapping[str, Any]] = ("goals_list", {})
     installed: Installed | None = None
+    limits: tuple[float, float] = (CALL_SECONDS, CASCADE_SECONDS)
+    """What the server grants to calls, in seconds: to ordinary ones, and to those that read JSON
+    from stdin."""
 
     @classmethod
     def tested(cls) -> EmpiricaTarget:
@@ -207,8 +214,8 @@ class EmpiricaTarget:
             env["EMPIRICA_INSTANCE_ID"] = SHARED_INSTANCE
         if identity is not Identity.EXPLICIT:
             env["EMPIRICA_CWD_RELIABLE"] = "true"
-        scaled = scaling(agents)
-        if scaled["factor"] > 1:
+        scaled = scaling(agents, self.limits)
+        if scaled["factor"] > 1 or self.limits != (CALL_SECONDS, CASCADE_SECONDS):
             env["EMPIRICA_MCP_TIMEOUT"] = f"{scaled['call_seconds']:.0f}"
             env["EMPIRICA_MCP_CASCADE_TIMEOUT"] = f"{scaled['cascade_seconds']:.0f}"
         ws = root / "ws"
@@ -234,7 +241,20 @@ class EmpiricaTarget:
 
     def scaling(self, agents: int) -> Mapping[str, float]:
         """See `scaling`."""
-        return scaling(agents)
+        return scaling(agents, self.limits)
+
+    @property
+    def patience(self) -> float:
+        """Seconds after which the server has killed the process of each call."""
+        return max(self.limits)
+
+    def hurry(self) -> None:
+        """Servers that are started from now on kill the processes of calls sooner."""
+        self.limits = HURRIED
+
+    def fresh(self, name: str, agent: int, token: str) -> tuple[Call, ...]:
+        """See `mcpconc.target.fresh`."""
+        return fresh(name, agent, token)
 
     def _bin(self) -> Path:
         if self.installed is None:
@@ -275,15 +295,17 @@ class EmpiricaTarget:
         return env
 
 
-def scaling(agents: int) -> dict[str, float]:
+def scaling(
+    agents: int, limits: tuple[float, float] = (CALL_SECONDS, CASCADE_SECONDS)
+) -> dict[str, float]:
     """How the server's limits are stretched for many agents, in seconds, and by which factor:
     each call costs about a second of processor time, however many wait for it."""
     factor = max(1.0, agents / UNSCALED_AGENTS)
     return {
         "factor": factor,
-        "call_seconds": math.ceil(CALL_SECONDS * factor),
-        "cascade_seconds": math.ceil(CASCADE_SECONDS * factor),
-        "call_timeout": math.ceil(CASCADE_SECONDS * factor) + 30.0,
+        "call_seconds": math.ceil(limits[0] * factor),
+        "cascade_seconds": math.ceil(limits[1] * factor),
+        "call_timeout": math.ceil(limits[1] * factor) + 30.0,
     }
 
 

@@ -21,18 +21,20 @@ from mcpconc import __version__
 from mcpconc.errors import TargetError, UsageError
 from mcpconc.history import Answer
 from mcpconc.model.spec import Spec
+from mcpconc.program import Call
 from mcpconc.reference import switch
 from mcpconc.reference.plants import PLANTS
 from mcpconc.target.base import MARKER, Identity, Launch, Layout, Progress
 from mcpconc.target.execute import execute
+from mcpconc.target.fresh import fresh
 
 __all__ = ["PREFIX", "ReferenceTarget", "scaling"]
 
 PREFIX = "reference+"
 """What stands before the name of a planted bug in the SPEC."""
 
-BUSY = 3.0
-"""Seconds that a call waits for another one's lock."""
+BUSY, HURRIED = 3.0, 0.4
+"""Seconds that a call waits for another one's lock; and where it is told to hurry."""
 CALL_TIMEOUT = 4.0
 CALL_SECONDS = 0.01
 REST_TIMEOUT = 1.5
@@ -68,6 +70,7 @@ class ReferenceTarget:
     rest_timeout: float = REST_TIMEOUT
     identities: Sequence[Identity] = field(default=(Identity.ISOLATED,))
     in_memory: bool = True
+    busy: float = BUSY
 
     @classmethod
     def with_bug(cls, name: str) -> ReferenceTarget:
@@ -88,6 +91,19 @@ class ReferenceTarget:
     def question(self) -> tuple[str, Mapping[str, Any]]:
         """A read that is never refused."""
         return ("unknown_list", {})
+
+    @property
+    def patience(self) -> float:
+        """Seconds that a call waits for another one's lock; several times, one after another."""
+        return self.busy
+
+    def hurry(self) -> None:
+        """From now on servers are started with a short limit."""
+        self.busy = HURRIED
+
+    def fresh(self, name: str, agent: int, token: str) -> tuple[Call, ...]:
+        """See `mcpconc.target.fresh`."""
+        return fresh(name, agent, token)
 
     @property
     def spec(self) -> Spec | None:
@@ -135,7 +151,7 @@ class ReferenceTarget:
         if identity not in self.identities:
             known = ", ".join(self.identities)
             raise UsageError(f"{self.name} has no identity mode {identity.value!r}; use {known}")
-        busy = scaling(agents)["busy_seconds"]
+        busy = scaling(agents, self.busy)["busy_seconds"]
         server = (sys.executable, "-P", "-m", "mcpconc.reference", "--root", str(root))
         argv = (*server, "--instance", f"mcpconc-{agent}", "--busy", f"{busy:g}")
         return Launch(argv, _environment(root), root / "ws")
@@ -146,16 +162,16 @@ class ReferenceTarget:
 
     def scaling(self, agents: int) -> Mapping[str, float]:
         """See `scaling`."""
-        return scaling(agents)
+        return scaling(agents, self.busy)
 
 
-def scaling(agents: int) -> dict[str, float]:
+def scaling(agents: int, busy: float = BUSY) -> dict[str, float]:
     """How the server's limit is stretched for many agents, in seconds, and by which factor: all
     of them queue for one write lock."""
     factor = max(1.0, agents / UNSCALED_AGENTS)
     return {
         "factor": factor,
-        "busy_seconds": BUSY * factor,
+        "busy_seconds": busy * factor,
         "call_timeout": BUSY * factor + (CALL_TIMEOUT - BUSY) * min(factor, 10.0),
     }
 

@@ -1,0 +1,131 @@
+"""What a fault is: how it begins and is healed, what it needs, what may happen under it.
+
+A fault is a context manager: what is after its ``yield`` heals, and so it is healed however the
+run ends, by cancellation too. Faults know nothing of each other and several may be on at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+
+import anyio
+
+from mcpconc.drive.record import Recorder
+from mcpconc.drive.runner import Fleet
+from mcpconc.drive.session import Session
+from mcpconc.program import Fault
+from mcpconc.target.base import Hurries
+from mcpconc.vitals import agent_of
+from mcpconc.world import World
+
+__all__ = ["PATIENCE", "Act", "Family", "Kind", "Missed", "Strike", "everywhere"]
+
+PATIENCE = 30.0
+"""Seconds that a call waits for a lock where the target does not say: the usual limit."""
+
+
+class Family(StrEnum):
+    """What a fault is done to."""
+
+    PROCESS = "processes"
+    CLIENT = "the client's side"
+    LOCK = "locks"
+    FILES = "files and disk"
+    GIT = "git"
+    DATA = "stored data"
+
+
+class Missed(Exception):
+    """There is nothing now that this fault could be done to; the message says what."""
+
+
+@dataclass(frozen=True, slots=True)
+class Strike:
+    """One fault about to be done: to whom, where, with what. `gates` holds the agents whose
+    server is away; who wants to send them something waits."""
+
+    fault: Fault
+    agent: int
+    world: World
+    fleet: Fleet
+    recorder: Recorder
+    begins: Callable[..., None]
+    """Called by the fault, once, just before it is done: with a sentence for people and details."""
+    gates: dict[int, anyio.Event] = field(default_factory=dict)
+
+    @property
+    def session(self) -> Session:
+        return self.fleet.sessions[self.agent]
+
+    @property
+    def patience(self) -> float:
+        """Seconds after which a call of the target has given up waiting."""
+        target = self.world.target
+        return target.patience if isinstance(target, Hurries) else PATIENCE
+
+    def server(self) -> set[int]:
+        """The processes of the agent's server, without those of its calls.
+
+        :raises Missed: if it is not up.
+        """
+        session = self.session
+        if not session.alive or session.pid is None:
+            raise Missed("the server is not up")
+        return self.world.group(session.pid) & self.world.members() or {session.pid}
+
+    def callers(self) -> set[int]:
+        """The processes that are at work on calls of the agent."""
+        return {pid for pid in self.world.strays() if agent_of(pid) == self.agent}
+
+    @asynccontextmanager
+    async def away(self) -> AsyncIterator[None]:
+        """For the length of a block nothing is sent to the agent's server."""
+        gate = self.gates[self.agent] = anyio.Event()
+        try:
+            yield
+        finally:
+            gate.set()
+            if self.gates.get(self.agent) is gate:
+                del self.gates[self.agent]
+
+
+Act = Callable[[Strike], AbstractAsyncContextManager[None]]
+"""Says that it begins (`Strike.begins`), does it, and heals.
+
+It may raise `Missed`, or OSError where the system does not allow it.
+"""
+
+
+def everywhere(root: Path) -> str:
+    """For faults that need nothing: never lacks anything."""
+    return ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kind:
+    """A fault by its name.
+
+    `needs` says in a word what it takes, `lacking` why that is not to be had for a world at this
+    root ("" if it is). `seconds` is how long it lasts; a fault that is over when it is done lasts
+    none. `of_agent` is false where it is done to the whole world.
+
+    What may happen under it: calls in flight may be left unanswered always; with `refuses` they
+    may also be refused, and then nobody knows what they did. With `spoils` the fault itself
+    destroys state for good: nothing that is found there afterwards can be held against the
+    target, but for the classification of its recovery.
+    """
+
+    name: str
+    about: str
+    family: Family
+    act: Act
+    seconds: Callable[[Strike], float] = lambda strike: 0.0
+    needs: str = ""
+    lacking: Callable[[Path], str] = everywhere
+    of_agent: bool = True
+    refuses: bool = False
+    spoils: str = ""

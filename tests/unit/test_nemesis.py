@@ -1,0 +1,308 @@
+"""Faults: drawn by a seed, begun at their call, healed whatever happens, told in the history."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from mcpconc import locks
+from mcpconc.drive.record import Recorder
+from mcpconc.errors import UsageError
+from mcpconc.history import EventType, History
+from mcpconc.nemesis import KINDS, Family, Kind, Weather, chosen, with_faults
+from mcpconc.nemesis.base import Missed, Strike
+from mcpconc.oracle.storms import storms
+from mcpconc.program import Call, Fault, Program
+from mcpconc.rig import Execution, Rig, rig
+from mcpconc.target.base import Identity
+from mcpconc.target.reference import ReferenceTarget
+from mcpconc.verdict import Verdict
+
+LANES = tuple(
+    tuple(
+        Call(f"{agent}.{n}", agent, "note", {"text": f"tok{agent:03d}x{n:03d}z", "session_id": "s"})
+        for n in range(4)
+    )
+    for agent in range(2)
+)
+
+
+def program(*faults: Fault) -> Program:
+    """Two agents that log findings in sessions of their own."""
+    prefix = tuple(Call(f"s{a}", a, "session_create", {"ai_id": f"ai{a}"}) for a in range(2))
+    lanes = tuple(
+        tuple(
+            Call(
+                f"{a}.{n}",
+                a,
+                "finding_log",
+                {"finding": f"finding tok{a:03d}x{n:03d}z", "session_id": f"unknown-{a}"},
+                f"tok{a:03d}x{n:03d}z",
+            )
+            for n in range(4)
+        )
+        for a in range(2)
+    )
+    return Program(2, prefix=prefix, lanes=lanes, faults=faults)
+
+
+STORMS = {
+    **{
+        name: (Fault(name, "0.1"),)
+        for name in (
+            *("kill-server", "stop-server", "cancel", "disconnect"),
+            *("hold-lock", "hold-lock-long", "hold-second-lock"),
+        )
+    },
+    "two at once": (Fault("stop-server", "0.1"), Fault("hold-lock", "1.1")),
+}
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Execution]:
+    """What became of the program under each of `STORMS`, on one reference server after another;
+    and under the key "left" what outlived all of it."""
+
+    async def main() -> dict[str, Any]:
+        target = ReferenceTarget()
+        target.hurry()
+        await target.install(lambda text: None)
+        work = tmp_path_factory.mktemp("work")
+        async with rig(target, Identity.ISOLATED, 2, work, lambda text: None) as on:
+            runs: dict[str, Any] = {
+                name: await on.run(program(*faults), "free", 0) for name, faults in STORMS.items()
+            }
+            return {**runs, "left": await left_behind(on)}
+
+    return anyio.run(main)
+
+
+async def left_behind(on: Rig) -> list[str]:
+    """Processes and locks that outlive the runs."""
+    await on.settle()
+    strays = [f"process {command}" for command in on.world.strays().values()]
+    return strays + [
+        f"lock on {name}"
+        for name, path in on.world.databases.items()
+        if locks.stays_locked(path, 0.1)
+    ]
+
+
+def told(execution: Execution) -> list[str]:
+    """The notes of faults, in order."""
+    names = ("fault", "healed", "fault-missed", "server-died", "server-restarted")
+    return [
+        f"{e.value['what']} {e.value.get('fault', '')}".strip()
+        for e in execution.run.history.events
+        if e.value.get("what") in names
+    ]
+
+
+def by_call(history: History) -> dict[str, str]:
+    return {op.call: str(op.outcome or op.why) for op in history.operations}
+
+
+# -- end to end, on the reference server -------------------------------------------------------
+
+
+Runs = Mapping[str, Any]
+
+
+def test_a_server_that_is_killed_is_started_again_and_its_lane_goes_on(made: Runs) -> None:
+    assert told(made["kill-server"]) == [
+        "fault kill-server",
+        "server-died",
+        "server-restarted",
+        "healed kill-server",
+    ]
+    assert {"0.2", "0.3", "1.3"} <= by_call(made["kill-server"].run.history).keys()
+    (met,) = storms(made["kill-server"].run)
+    assert (met.fault, met.outcome) == ("kill-server", "after a restart")
+
+
+def test_a_disconnected_client_comes_back(made: Runs) -> None:
+    assert "server-restarted" in told(made["disconnect"])
+
+
+@pytest.mark.parametrize("name", ["stop-server", "cancel", "hold-lock", "hold-second-lock"])
+def test_faults_that_pass_need_nobody(made: Runs, name: str) -> None:
+    assert told(made[name])[:2] == [f"fault {name}", f"healed {name}"]
+    assert storms(made[name].run)[0].outcome == "by itself"
+
+
+@pytest.mark.parametrize("name", STORMS)
+def test_a_target_that_bears_it_is_not_blamed(made: Runs, name: str) -> None:
+    assert made[name].judgement.verdict is Verdict.OK
+
+
+def test_a_cancelled_call_is_one_of_which_nobody_knows(made: Runs) -> None:
+    assert by_call(made["cancel"].run.history)["0.1"] == "cancelled"
+    assert storms(made["cancel"].run)[0].unanswered == ("0.1",)
+
+
+def test_a_lock_that_is_held_too_long_makes_calls_fail(made: Runs) -> None:
+    (met,) = storms(made["hold-lock-long"].run)
+    assert met.unanswered
+
+
+def test_two_faults_at_once(made: Runs) -> None:
+    assert sorted(told(made["two at once"])) == sorted(
+        ["fault stop-server", "healed stop-server", "fault hold-lock", "healed hold-lock"]
+    )
+
+
+def test_nothing_outlives_the_faults(made: Runs) -> None:
+    assert made["left"] == []
+
+
+# -- the storm itself --------------------------------------------------------------------------
+
+
+class Kinds:
+    """A fault that writes down what is done with it."""
+
+    def __init__(self, seconds: float = 0.0, **more: Any) -> None:
+        self.log: list[str] = []
+        kind = Kind(
+            name="odd",
+            about="odd",
+            family=Family.DATA,
+            act=self.act,
+            seconds=lambda strike: seconds,
+            **more,
+        )
+        self.kinds = {"odd": kind}
+
+    @asynccontextmanager
+    async def act(self, strike: Strike) -> AsyncIterator[None]:
+        if strike.fault.pick == 13:
+            raise Missed("no luck")
+        strike.begins("odd things happen")
+        self.log.append("begun")
+        try:
+            yield
+        finally:
+            with anyio.CancelScope(shield=True):
+                await anyio.sleep(0.01)
+                self.log.append("healed")
+
+
+class Place:
+    call_seconds = 0.01
+    root = Path("/nowhere")
+
+
+def weather(kinds: Kinds, *faults: Fault) -> tuple[Weather, Any]:
+    recorder = Recorder(None, clock=lambda: 0)
+    return Weather(Place(), None, recorder, program(*faults), kinds.kinds), recorder  # type: ignore[arg-type]
+
+
+def send(recorder: Any, call: str) -> None:
+    recorder.append(EventType.INVOKE, 0, call, {"tool": "t", "args": {}})
+
+
+def test_a_fault_begins_when_its_call_is_sent_and_ends_with_the_calm() -> None:
+    kinds = Kinds(seconds=60.0)
+    storm, recorder = weather(kinds, Fault("odd", "0.1"))
+
+    async def main() -> None:
+        async with anyio.create_task_group() as group:
+            group.start_soon(storm.serve)
+            send(recorder, "0.0")
+            await anyio.sleep(0.05)
+            assert kinds.log == []
+            send(recorder, "0.1")
+            await anyio.sleep(0.05)
+            assert kinds.log == ["begun"]
+            await storm.calm()
+            assert kinds.log == ["begun", "healed"]
+
+    anyio.run(main)
+    assert [e.value["what"] for e in recorder.events if "what" in e.value] == ["fault", "healed"]
+
+
+def test_it_is_healed_when_the_run_is_cancelled() -> None:
+    kinds = Kinds(seconds=60.0)
+    storm, recorder = weather(kinds, Fault("odd", "0.1"))
+
+    async def main() -> None:
+        async with anyio.create_task_group() as group:
+            group.start_soon(storm.serve)
+            send(recorder, "0.1")
+            await anyio.sleep(0.05)
+            group.cancel_scope.cancel()
+
+    anyio.run(main)
+    assert kinds.log == ["begun", "healed"]
+
+
+@pytest.mark.parametrize(
+    ("fault", "lacking", "why"),
+    [
+        (Fault("odd", "0.1", pick=13), "", "no luck"),
+        (Fault("odd", "0.1"), "no such tool here", "no such tool here"),
+        (Fault("odd", "never.sent"), "", "the calls are over"),
+    ],
+)
+def test_what_cannot_be_done_is_said(fault: Fault, lacking: str, why: str) -> None:
+    kinds = Kinds(lacking=lambda root: lacking)
+    storm, recorder = weather(kinds, fault)
+
+    async def main() -> None:
+        async with anyio.create_task_group() as group:
+            group.start_soon(storm.serve)
+            send(recorder, "0.1")
+            await anyio.sleep(0.05)
+            await storm.calm()
+
+    anyio.run(main)
+    assert kinds.log == []
+    (note,) = recorder.history().notes("fault-missed")
+    assert why in note.value["text"]
+
+
+# -- what is drawn -----------------------------------------------------------------------------
+
+
+def test_the_same_seed_draws_the_same_faults_at_concurrent_calls() -> None:
+    drawn = [with_faults(program(), tuple(KINDS), seed) for seed in range(50)]
+    assert drawn == [with_faults(program(), tuple(KINDS), seed) for seed in range(50)]
+    faults = [fault for each in drawn for fault in each.faults]
+    assert {fault.call for fault in faults} == {call.id for lane in LANES for call in lane}
+    assert len({fault.name for fault in faults}) == len(KINDS)
+    assert {len(each.faults) for each in drawn} == {1, 2, 3}
+
+
+def test_faults_survive_being_saved_and_old_programs_stay_what_they_were() -> None:
+    stormed = program(Fault("cancel", "0.1", 0.25, 7))
+    assert Program.from_json(stormed.to_json()) == stormed
+    assert "faults" not in program().to_json()
+    assert stormed.digest() != program().digest()
+
+
+def test_a_fault_goes_with_its_call() -> None:
+    stormed = program(Fault("cancel", "0.1"), Fault("cancel", "1.1"))
+    left = stormed.map_calls(lambda call: None if call.id == "0.1" else call)
+    assert left.faults == (Fault("cancel", "1.1"),)
+    assert replace(stormed, faults=()) == program()
+
+
+def test_names_are_all_none_or_of_faults() -> None:
+    assert chosen(["all"], KINDS) == tuple(KINDS)
+    assert chosen(["none"], KINDS) == ()
+    assert chosen(["cancel", "kill-call", "cancel"], KINDS) == ("cancel", "kill-call")
+    with pytest.raises(UsageError, match="kill-servr: there is no such fault; did you mean kill-s"):
+        chosen(["kill-servr"], KINDS)
+
+
+def test_every_fault_says_what_it_is() -> None:
+    for name, kind in KINDS.items():
+        assert kind.name == name
+        assert kind.about
+        assert kind.family in Family

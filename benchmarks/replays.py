@@ -260,23 +260,22 @@ def start_of(spec: str) -> Start:
 
 
 def chosen(traces: list[Trace], count: int) -> list[Trace]:
-    """Half of them of two agents: what was seldom found comes first."""
-    parts = []
-    for two in (True, False):
-        mine = [t for t in traces if (t.program.agents == 2) == two]
-        parts.append(varied(mine)[: (count + two) // 2])
-    return [trace for part in parts for trace in part]
-
-
-def varied(traces: list[Trace]) -> list[Trace]:
-    """The first of each fingerprint before the second of any."""
+    """Half of them of two agents; of each half those whose fingerprints are fewest so far."""
     seen: Counter[Any] = Counter()
-    ranked = []
-    for n, trace in enumerate(traces):
-        head = trace.finding.fingerprint.head()
-        ranked.append((seen[head], n, trace))
-        seen[head] += 1
-    return [trace for *_, trace in sorted(ranked, key=lambda entry: entry[:2])]
+    left, picked = list(traces), []
+    quota = {2: (count + 1) // 2, 3: count // 2}
+    while left and len(picked) < count:
+        of = 2 if len(picked) % 2 == 0 else 3
+        mine = [t for t in left if t.program.agents == of and quota[of]]
+        mine = mine or [t for t in left if quota[t.program.agents]]
+        if not mine:
+            break
+        best = min(mine, key=lambda t: seen[t.finding.fingerprint.head()])
+        left.remove(best)
+        picked.append(best)
+        quota[best.program.agents] -= 1
+        seen[best.finding.fingerprint.head()] += 1
+    return sorted(picked, key=lambda t: t.program.agents)
 
 
 # -- replaying ---------------------------------------------------------------------------------

@@ -230,6 +230,11 @@ def test_who_was_killed_and_where() -> None:
         ("SELECT a, b, c that is cut", "`SELECT a, b, c that is cut`"),
         ("DELETE FROM a WHERE b = ?", "`DELETE FROM a …`"),
         ("UPDATE a SET b = ?", "`UPDATE a SET b = ?`"),
+        (
+            "UPDATE goals SET status = 'completed', is_completed = #, completed_timestamp = ?",
+            "`UPDATE goals SET status = 'completed', is_completed = #, …`",
+        ),
+        ("x" * 100, f"`{'x' * 59} …`"),
         ("open to truncate ws/a.json", "truncating ws/a.json"),
         ("opened to truncate ws/a.json", "writing ws/a.json (truncated before)"),
         ("look for ws/a.json", "looking for ws/a.json"),

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from mcpconc.program import Program
-from mcpconc.report.wording import clip
 from mcpconc.schedule.points import unpack
 from mcpconc.schedule.switches import Turn, turns
 
@@ -16,8 +15,8 @@ __all__ = ["inside", "switched"]
 MOST = 12
 """Turns that are told; a minimal schedule has about four."""
 
-LONGEST = 64
-"""Characters of a statement."""
+LONGEST = 60
+"""Characters of a statement, about."""
 
 NAMED = 2
 """Changes that are named of those that a turn made between its first step and its last."""
@@ -135,4 +134,13 @@ def _step(label: str) -> str:
         text = found[1] + re.sub(r"\s+WHERE .*", " …", found[2], flags=re.I)
     elif found := _DELETE.match(text):
         text = f"{found[1]} …"
-    return f"`{clip(text, LONGEST)}`"
+    return f"`{_short(text)}`"
+
+
+def _short(text: str) -> str:
+    """Cut after a whole word, or after a whole item of a list where it is in one."""
+    if len(text) <= LONGEST:
+        return text
+    kept = text[: LONGEST - 1]
+    end = max(kept.rfind(", ") + 1, kept.rfind(" "))
+    return f"{kept[: end if end > LONGEST // 2 else len(kept)].rstrip()} …"

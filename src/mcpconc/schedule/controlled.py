@@ -37,8 +37,9 @@ GUESS = 12
 LOOKS_AT_LEAST = 2
 """Looks in a row that must find everything asleep: one takes its time, and who was asleep when it
 was looked at may have been woken since by who was looked at later."""
-SOON, SELDOM = 0.002, 0.02
-"""Seconds between two looks, at first and while something is seen to be at work."""
+AT_ONCE, SOON, SELDOM = 0.0005, 0.002, 0.02
+"""Seconds between two looks: at first, where a thread of the call stands and where none does, and
+while something is seen to be at work."""
 UNSEEN = 0.5
 """Seconds that everything of a call must be asleep, nothing of it at a point, before it counts as
 waiting for something that the probe does not show."""
@@ -369,7 +370,7 @@ class Controlled:
 
     async def _settle(self) -> None:
         """Return when nothing moves."""
-        pause = SOON
+        pause = 0.0
         while not self._free:
             if any(lane.between for lane in self._lanes.values()):
                 await self._control.wait(SELDOM)
@@ -382,11 +383,16 @@ class Controlled:
             moving = [lane for lane in moving if not lane.rest]
             if not moving:
                 return
-            if await self._control.wait(pause):
-                pause = SOON
+            # Where somebody stands already, the others are about to come to rest.
+            soon = AT_ONCE if all(self._stands(lane) for lane in moving) else SOON
+            if await self._control.wait(max(pause, soon)):
+                pause = 0.0
                 continue
             busy = [self._looked(lane) for lane in moving]
-            pause = min(pause * 1.5, SELDOM) if any(busy) else SOON
+            pause = min(max(pause, soon) * 1.5, SELDOM) if any(busy) else 0.0
+
+    def _stands(self, lane: Lane) -> bool:
+        return any(thread.point is not None for thread in self._control.of(lane.agent))
 
     def _usual(self, thread: Thread) -> bool:
         """Whether it stands where it was let go last, and nothing was begun in between."""

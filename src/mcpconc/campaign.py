@@ -36,12 +36,14 @@ from mcpconc.lineup.same import Volatile
 from mcpconc.program import Program
 from mcpconc.rig import Execution, Rig, in_flight, outcomes, rig
 from mcpconc.schedule import members
+from mcpconc.schedule.counts import Costs, total
 from mcpconc.strategies import CascadeMachine, Knobs, ProgramMachine, generate
 from mcpconc.target import resolve
 from mcpconc.target.base import Identity, Progress, Target
 from mcpconc.target.warm import Start
 from mcpconc.variety import Feature, focused, varied
 from mcpconc.verdict import Verdict
+from mcpconc.world import ProbeMode
 
 __all__ = ["FuzzConfig", "fuzz", "programs"]
 
@@ -93,7 +95,7 @@ class FuzzConfig:
 
     With `control` the target's processes load the probe; without it, schedulers that need one
     behave as `free`. Programs are small ones then, too, and are run for as long as that shows
-    something new."""
+    something new. With `observe` the probe counts instead what they do."""
 
     out: Path
     target: str = "empirica"
@@ -111,7 +113,12 @@ class FuzzConfig:
     itself: Volatile | None = None
     start: Start = Start.ORDINARY
     control: bool = False
+    observe: bool = False
     clock: Callable[[], float] = field(default=time.monotonic)
+
+    @property
+    def probe(self) -> ProbeMode | None:
+        return "control" if self.control else "observe" if self.observe else None
 
 
 @dataclass(slots=True)
@@ -126,6 +133,7 @@ class Tally:
     undecided: dict[str, None] = field(default_factory=dict)
     overlap: float = 0.0
     overlap_max: int = 0
+    costs: list[Costs] = field(default_factory=list)
     sent: Counter[str] = field(default_factory=Counter)
     succeeded: Counter[str] = field(default_factory=Counter)
 
@@ -189,7 +197,7 @@ async def fuzz(config: FuzzConfig, emit: Emit) -> CampaignFinished:
                     rig(
                         *(target, identity, config.agents, work, progress),
                         config.start,
-                        "control" if config.control else None,
+                        config.probe,
                     )
                 )
                 for identity in identities
@@ -198,6 +206,8 @@ async def fuzz(config: FuzzConfig, emit: Emit) -> CampaignFinished:
                 for on in rigs:
                     its_own_model(on, config.itself)
             config = replace(config, machine=await _offered(target, rigs[0], config.machine))
+            if config.observe:
+                tally.costs = [on.world.control.costs for on in rigs if on.world.control]
             started = config.clock()
             emit(
                 CampaignStarted(
@@ -239,6 +249,7 @@ async def fuzz(config: FuzzConfig, emit: Emit) -> CampaignFinished:
         infra=tally.infra,
         overlap=tally.overlap,
         overlap_max=tally.overlap_max,
+        costs=total(costs.table() for costs in tally.costs) if config.observe else None,
     )
     emit(done)
     return done

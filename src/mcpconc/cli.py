@@ -153,9 +153,14 @@ def _fuzz(to: argparse.ArgumentParser) -> None:
         "which decide inside the calls of Python servers (mixed)",
     )
     to.add_argument(
-        "--no-probe",
-        action="store_true",
-        help="load nothing into the server's processes: random, pct:D and portfolio are then free",
+        "--probe",
+        choices=("control", "observe", "off"),
+        help="what is loaded into the server's Python processes: what lets random, pct:D and "
+        "portfolio decide (control), what counts what calls do (observe), or nothing (off); "
+        "without control, these schedulers are free (control if the scheduler needs it, else off)",
+    )
+    to.add_argument(
+        "--no-probe", dest="probe", action="store_const", const="off", help="--probe off"
     )
     to.add_argument(
         "--calls",

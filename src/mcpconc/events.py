@@ -15,6 +15,7 @@ from pathlib import Path
 from mcpconc.errors import Exit
 from mcpconc.oracle.base import Finding, Fingerprint
 from mcpconc.program import Program
+from mcpconc.schedule.counts import Cost
 from mcpconc.verdict import Verdict
 
 __all__ = [
@@ -157,6 +158,8 @@ class CampaignFinished:
     up``, ``100 runs done``, ``interrupted``, …). `never` names the tools that were sent but
     never succeeded, `unused` those that were never sent. `unknown` counts runs with something
     undecided, of which `undecided` is a sample of lines, `infra` the `InfraTrouble`s.
+    `costs` is what calls did inside the target, those of minimising included, or None where
+    nothing was counted.
     """
 
     exit: Exit
@@ -174,6 +177,7 @@ class CampaignFinished:
     infra: int = 0
     overlap: float = 0.0
     overlap_max: int = 0
+    costs: tuple[Cost, ...] | None = None
 
 
 class PlantState(StrEnum):

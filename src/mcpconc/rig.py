@@ -143,6 +143,8 @@ class Rig:
                 resting=resting,
             )
         after = await self.world.snapshot()
+        if self.world.probe == "observe" and self.world.control is not None:
+            self.world.control.costs.ran(history)
         run = Run(
             program=program,
             history=history,

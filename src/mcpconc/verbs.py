@@ -59,7 +59,13 @@ def fuzz(args: Namespace) -> Exit:
 
     _need_git()
     schedule.make(args.scheduler, 0)  # is there one of this name?
-    control = schedule.is_controlled(args.scheduler) and not args.no_probe
+    decides = schedule.is_controlled(args.scheduler)
+    if args.probe == "control" and not decides:
+        raise UsageError(
+            f"--probe control: {args.scheduler} decides nothing inside the calls; give "
+            "--scheduler random, pct:D or portfolio as well"
+        )
+    control = decides and args.probe in (None, "control")
     target = _target(args.target, args.plant)
     check_start(resolve(target), Start(args.start))
     config = campaign.FuzzConfig(
@@ -79,6 +85,7 @@ def fuzz(args: Namespace) -> Exit:
         itself=_itself(args),
         start=Start(args.start),
         control=control,
+        observe=args.probe == "observe",
     )
     log.configure(args.out / log.NAME, verbose=args.verbose - args.quiet)
     with _console(args) as console:

@@ -125,6 +125,7 @@ def test_every_flag_of_fuzz_arrives(asked: dict[str, Any]) -> None:
     assert asked == {
         "itself": None,
         "control": False,
+        "observe": False,
         "target": "empirica==1.14.18",
         "agents": 7,
         "max_time": 90.0,
@@ -154,6 +155,9 @@ def test_the_target_as_its_own_model(asked: dict[str, Any]) -> None:
         ("--scheduler random", True, 4),
         ("--scheduler pct:2", True, 4),
         ("--scheduler portfolio --calls 7", True, 7),
+        ("--scheduler portfolio --probe control", True, 4),
+        ("--scheduler portfolio --probe observe", False, 12),
+        ("--scheduler portfolio --probe off", False, 12),
         ("--scheduler portfolio --no-probe", False, 12),
         ("--scheduler convoy", False, 12),
     ],
@@ -163,6 +167,20 @@ def test_schedulers_that_decide_inside_the_calls_need_the_probe(
 ) -> None:
     assert main(["fuzz", *words.split()]) == 0
     assert (asked["control"], asked["calls"]) == (control, calls)
+
+
+@pytest.mark.parametrize("probe", ["", "--probe off", "--probe observe", "--no-probe"])
+def test_counting_has_to_be_asked_for(asked: dict[str, Any], probe: str) -> None:
+    assert main(["fuzz", *probe.split()]) == 0
+    assert (asked["control"], asked["observe"]) == (False, "observe" in probe)
+
+
+def test_control_is_nothing_that_these_schedulers_need(
+    asked: dict[str, Any], capsys: Capture
+) -> None:
+    assert main(["fuzz", "--probe", "control", "--scheduler", "convoy"]) == Exit.USAGE
+    assert "--scheduler random" in capsys.readouterr().err
+    assert not asked
 
 
 def test_what_fuzz_does_unasked(asked: dict[str, Any]) -> None:

@@ -245,3 +245,20 @@ def test_counting_without_control(tmp_path: Path) -> None:
     assert times["lock_wait_ns"] >= 50_000_000
     assert times["sql_ns"] >= times["lock_wait_ns"]
     assert child["files_written"] == 1
+
+
+def test_tables_that_are_there_already_are_no_transactions(tmp_path: Path) -> None:
+    heard = probed(
+        tmp_path / "world",
+        """
+        import sqlite3
+        c = sqlite3.connect("a.db", isolation_level=None)
+        c.execute("CREATE TABLE IF NOT EXISTS t(n INT)")
+        c.execute("CREATE UNIQUE INDEX IF NOT EXISTS i ON t(n)")
+        c.execute("DROP TABLE IF EXISTS u")
+        c.execute("INSERT INTO t SELECT 1 WHERE NOT EXISTS (SELECT * FROM t)")
+        """,
+        mode="observe",
+    )
+    assert sum(found.get("statements", 0) for found in heard.counts) == 4
+    assert sum(found.get("transactions", 0) for found in heard.counts) == 1

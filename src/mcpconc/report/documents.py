@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from mcpconc.events import CampaignFinished
 from mcpconc.oracle.base import Finding
 from mcpconc.recheck import Checked
+from mcpconc.report.costs import costs_document
 from mcpconc.report.finding import titled
 from mcpconc.trace import Trace
 
@@ -43,6 +44,7 @@ def campaign_document(done: CampaignFinished) -> dict[str, Any]:
         "infra": done.infra,
         "never_succeeded": list(done.never),
         "never_called": list(done.unused),
+        "costs": None if done.costs is None else costs_document(done.costs),
         "out": str(done.out),
         "findings": [
             {

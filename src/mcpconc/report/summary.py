@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from mcpconc.errors import Exit
 from mcpconc.events import CampaignFinished, Kept
 from mcpconc.oracle.base import Label
+from mcpconc.report.costs import costs_table
 from mcpconc.report.finding import MEANING, confirmation, titled
 
 __all__ = ["VERDICTS", "duration", "summary", "wrap"]
@@ -25,7 +26,10 @@ VERDICTS = {
 
 def summary(done: CampaignFinished, *, width: int = 100) -> str:
     """Ends with a newline. Long lines are wrapped, but a path is never cut."""
-    return "\n".join(wrapped for line in _lines(done) for wrapped in wrap(line, width)) + "\n"
+    lines = [wrapped for line in _lines(done) for wrapped in wrap(line, width)]
+    if done.costs is not None:
+        lines[-1:-1] = costs_table(done.costs)
+    return "\n".join(lines) + "\n"
 
 
 def wrap(line: str, width: int) -> list[str]:

@@ -43,7 +43,7 @@ def _is_server(environ) -> bool:
     here = str(os.getpid())
     if environ.get("MCPCONC_FIRST") == "?":
         environ["MCPCONC_FIRST"] = here
-    return environ.get("MCPCONC_FIRST") == here
+    return bool(environ.get("MCPCONC_FIRST") == here)
 
 
 def _hook(mode: str, environ) -> None:

@@ -244,6 +244,8 @@ def _learn(sql) -> str:
     first = words[0] if words else ""
     begins = first == "BEGIN" and words[1:2] not in ([], ["TRANSACTION"], ["DEFERRED"])
     kind = "begin" if begins else "write" if first in _CHANGES else ""
+    if first in ("CREATE", "DROP") and "EXISTS" in "".join(words[2:])[:80].split():
+        kind = ""  # there, or gone, as a rule: then no lock is taken
     if len(_takes_lock) >= 2000:
         _takes_lock.clear()
     _takes_lock[sql] = kind

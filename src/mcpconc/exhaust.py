@@ -7,7 +7,8 @@ is relative to the points that the probe sees (`mcpconc.schedule.explore`).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,13 +23,14 @@ from mcpconc.program import Program
 from mcpconc.rig import Execution, Rig, rig
 from mcpconc.schedule import make, planned
 from mcpconc.schedule.conflicts import interleaving
+from mcpconc.schedule.controlled import Shape
 from mcpconc.schedule.explore import Explored, explore
 from mcpconc.target import resolve
 from mcpconc.target.base import Identity
 from mcpconc.target.warm import Start
 from mcpconc.trace import Shrink, Trace, slug
 
-__all__ = ["Exhausted", "Head", "Seen", "Verdicts", "exhaust", "explore_trace"]
+__all__ = ["Exhausted", "Head", "Seen", "Verdicts", "exhaust", "explore_trace", "orders"]
 
 Head = tuple[str, str, str, str]
 
@@ -52,6 +54,10 @@ class Exhausted:
     runs: int = 0
     """All that were made, those of earlier beginnings included."""
     finished: bool = True
+    met: tuple[int, ...] = ()
+    """For each agent, how many steps it made in the first run, when everything might matter."""
+    steps: tuple[int, ...] = ()
+    """The same for the interleavings explored: at most so many."""
 
     @property
     def safe(self) -> bool:
@@ -82,6 +88,7 @@ async def exhaust(
     for seed in range(WARM):
         warm = await on.run(program, make("random", seed), seed)
         done.runs += 1
+        done.met = done.met or _made(warm, shape)
         if not warm.steps or not any(step.thread for step in warm.steps):
             raise UsageError(
                 f"{on.target.name}: the probe saw nothing in its processes: only servers that run "
@@ -90,7 +97,7 @@ async def exhaust(
     for _ in range(STARTS):
         skip = control.learned.harmless(shape)
         search = explore(limit)
-        done.failing, done.shown, done.undecided = {}, {}, 0
+        done.failing, done.shown, done.undecided, done.steps = {}, {}, 0, ()
         known: set[str] = set()
         try:
             plan = next(search)
@@ -101,6 +108,8 @@ async def exhaust(
                     return done
                 execution = await on.run(program, planned(plan, skip), 0)
                 done.runs += 1
+                made = _made(execution, shape)
+                done.steps = tuple(map(max, made, done.steps or made))
                 name = interleaving(execution.steps)
                 if name not in known:
                     known.add(name)
@@ -114,6 +123,18 @@ async def exhaust(
     else:  # what may be let go unasked never settled
         done.finished = False
     return done
+
+
+def _made(execution: Execution, shape: Shape) -> tuple[int, ...]:
+    return tuple(
+        sum(step.agent == agent for step in execution.steps) for agent in range(len(shape))
+    )
+
+
+def orders(steps: Sequence[int]) -> int:
+    """How many orders there are of so many steps of each agent, if none waits for another: a
+    multinomial coefficient, what exploring without reduction would have to run at most."""
+    return math.factorial(sum(steps)) // math.prod(map(math.factorial, steps))
 
 
 def _count(done: Exhausted, execution: Execution) -> None:

@@ -47,7 +47,7 @@ from mcpconc.rig import Rig, rig
 from mcpconc.schedule import make
 from mcpconc.target import resolve
 from mcpconc.target.base import Identity, Target
-from mcpconc.world import World, world
+from mcpconc.world import ProbeMode, World, world
 
 HERE = Path(__file__).parent
 RATIO, SHARE = 0.95, 0.10
@@ -124,10 +124,14 @@ async def by_bare(clients: list[ClientSession], what: Program) -> float:
 
 @asynccontextmanager
 async def bare(
-    target: Target, agents: int, errlog: TextIO
+    target: Target, agents: int, errlog: TextIO, probe: ProbeMode | None = None
 ) -> AsyncIterator[tuple[World, list[ClientSession]]]:
-    """Plain SDK sessions in a world of their own."""
-    async with world(target, Identity.ISOLATED) as made, AsyncExitStack() as stack:
+    """Plain SDK sessions in a world of their own, with a probe in their servers or without."""
+    async with (
+        world(target, Identity.ISOLATED) as made,
+        made.watched(probe),
+        AsyncExitStack() as stack,
+    ):
         clients = []
         for agent in range(agents):
             launch = made.launch(agent, agents)

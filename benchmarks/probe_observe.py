@@ -9,8 +9,8 @@ compared is the processor time of the server and of all that it started and wait
 commands of Empirica, git), without the server's own start. The ratio of a target is that of the
 sums over all rounds; `spread` is half the distance of the quartiles of the rounds' ratios.
 
-Somebody reads what the processes send. Writes ``probe_observe.json`` and ``probe_observe.md``
-beside this file; exits with 1 if a ratio is above 1.05.
+What the processes send is read and added up beside them. Writes ``probe_observe.json`` and
+``probe_observe.md`` beside this file; exits with 1 if a ratio is above 1.05.
 """
 
 from __future__ import annotations
@@ -19,13 +19,9 @@ import argparse
 import json
 import os
 import platform
-import socket
 import statistics
 import sys
-import tempfile
-import threading
-from collections.abc import Iterator
-from contextlib import AsyncExitStack, contextmanager, suppress
+from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TextIO
@@ -36,50 +32,12 @@ import reference_throughput
 from harness_overhead import bare, by_bare
 
 from mcpconc.program import Program
-from mcpconc.schedule.probe import environment
 from mcpconc.target import resolve
-from mcpconc.target.base import Identity, Launch
 
 HERE = Path(__file__).parent
 LIMIT = 1.05
 REFERENCE_CALLS = 300
 EMPIRICA_CALLS = 4
-
-
-class Observed:
-    """A target whose servers count."""
-
-    def __init__(self, target: Any, address: Path) -> None:
-        self._target = target
-        self._address = address
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._target, name)
-
-    def launch(self, root: Path, agent: int, agents: int, identity: Identity) -> Launch:
-        plain = self._target.launch(root, agent, agents, identity)
-        return replace(plain, env=environment("observe", self._address, agent, plain.env))
-
-
-@contextmanager
-def listener(address: Path, lines: list[bytes]) -> Iterator[None]:
-    """Reads whatever is sent to `address`."""
-
-    def read(connection: socket.socket) -> None:
-        with connection, connection.makefile("rb") as sent:
-            lines.extend(sent)
-
-    def accept() -> None:
-        with suppress(OSError):  # closed at the end
-            while True:
-                connection, _ = listening.accept()
-                threading.Thread(target=read, args=(connection,), daemon=True).start()
-
-    with socket.socket(socket.AF_UNIX) as listening:
-        listening.bind(str(address))
-        listening.listen(64)
-        threading.Thread(target=accept, daemon=True).start()
-        yield
 
 
 def calls(name: str) -> Program:
@@ -89,31 +47,32 @@ def calls(name: str) -> Program:
     return replace(whole, lanes=(whole.lanes[0][:EMPIRICA_CALLS],))
 
 
-async def measure(name: str, rounds: int, base: Path, errlog: TextIO) -> dict[str, Any]:
+async def measure(name: str, rounds: int, errlog: TextIO) -> dict[str, Any]:
     target = resolve(name)
     await target.install(lambda text: print(text, file=sys.stderr))
     what = calls(name)
-    lines: list[bytes] = []
     seconds: dict[str, list[float]] = {"none": [], "observe": []}
-    with listener(base / name, lines):
-        async with AsyncExitStack() as stack:
-            arms = {
-                "none": await stack.enter_async_context(bare(target, 1, errlog)),
-                "observe": await stack.enter_async_context(
-                    bare(Observed(target, base / name), 1, errlog)  # type: ignore[arg-type]
-                ),
-            }
-            for turn in range(rounds + 1):
-                for arm in list(arms)[:: 1 if turn % 2 else -1]:
-                    world, clients = arms[arm]
-                    await world.quiesce()
-                    await world.restore()
-                    before = world.cpu_seconds()
-                    await by_bare(clients, what)
-                    await world.quiesce()
-                    if turn:  # the first one warms up
-                        seconds[arm].append(world.cpu_seconds() - before)
-                print(f"{name}, round {turn} of {rounds}", file=sys.stderr)
+    async with AsyncExitStack() as stack:
+        arms = {
+            "none": await stack.enter_async_context(bare(target, 1, errlog)),
+            "observe": await stack.enter_async_context(bare(target, 1, errlog, "observe")),
+        }
+        heard = arms["observe"][0].control
+        assert heard is not None
+        for turn in range(rounds + 1):
+            for arm in list(arms)[:: 1 if turn % 2 else -1]:
+                world, clients = arms[arm]
+                await world.quiesce()
+                await world.restore()
+                before = world.cpu_seconds()
+                await by_bare(clients, what)
+                await world.quiesce()
+                if turn:  # the first one warms up
+                    seconds[arm].append(world.cpu_seconds() - before)
+            print(f"{name}, round {turn} of {rounds}", file=sys.stderr)
+    counted = sum(cost.counts.get("statements", 0) for cost in heard.costs.table())
+    if not counted:
+        raise SystemExit(f"{name}: nothing was counted")
     ratios = [ours / plain for ours, plain in zip(seconds["observe"], seconds["none"], strict=True)]
     low, _, high = statistics.quantiles(ratios, n=4)
     per_call = {
@@ -128,7 +87,7 @@ async def measure(name: str, rounds: int, base: Path, errlog: TextIO) -> dict[st
         "median_of_ratios": round(statistics.median(ratios), 3),
         "spread": round((high - low) / 2, 3),
         "cpu_ms_per_call": per_call,
-        "lines_sent": len(lines),
+        "statements_counted": counted,
     }
 
 
@@ -151,11 +110,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=12)
     parser.add_argument("--targets", default="reference,empirica")
     args = parser.parse_args()
-    with open(os.devnull, "w") as errlog, tempfile.TemporaryDirectory() as base:
-        rows = [
-            anyio.run(measure, name, args.rounds, Path(base), errlog)
-            for name in args.targets.split(",")
-        ]
+    with open(os.devnull, "w") as errlog:
+        rows = [anyio.run(measure, name, args.rounds, errlog) for name in args.targets.split(",")]
     machine = {"cores": os.cpu_count(), "python": platform.python_version(), "limit": LIMIT}
     text = TEXT.format(**machine)
     for row in rows:

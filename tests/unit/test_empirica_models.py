@@ -15,7 +15,7 @@ from mcpconc.model.empirica.goals import Goal, GoalModel, Shown, Task
 from mcpconc.model.empirica.missing import Missing
 from mcpconc.model.empirica.objectives import Objectives, OpenGoals
 from mcpconc.model.empirica.reflexes import Entry, Loaded, Reflex, Reflexes, listing
-from mcpconc.model.empirica.sessions import Sessions
+from mcpconc.model.empirica.sessions import Resumed, Sessions
 from mcpconc.model.empirica.unknowns import Unknown, Unknowns
 
 PREFLIGHT, CHECK = "submit_preflight_assessment", "submit_check_assessment"
@@ -62,7 +62,8 @@ def created(id: str, *closed: str) -> Op:
 
 
 def test_a_new_session_closes_the_open_one() -> None:
-    assert run(Sessions(), created("a"), created("b", "a")) == frozenset({"b"})
+    state = run(Sessions(), created("a"), created("b", "a"))
+    assert (state.open, state.ended) == ({"b"}, {"a"})
 
 
 def test_two_sessions_that_close_nothing_are_one_too_many() -> None:
@@ -81,7 +82,20 @@ def test_open_sessions_left_are_compared() -> None:
 
 def test_a_killed_create_may_have_closed_only() -> None:
     killed = call("session_create", None, None)
-    assert run(Sessions(), created("a"), killed) == frozenset()
+    assert run(Sessions(), created("a"), killed).open == frozenset()
+
+
+def resumed(*open: str, ended: tuple[str, ...] = (), complete: bool = True) -> Op:
+    shown = Resumed(frozenset(open), frozenset(ended), complete)
+    return call("resume_previous_session", None, shown)
+
+
+def test_resuming_shows_which_sessions_ended() -> None:
+    before = (created("a"), created("b", "a"))
+    assert rejected(Sessions(), *before, resumed("b", ended=("a",))) == ""
+    assert rejected(Sessions(), *before, resumed("b", complete=False)) == ""
+    assert rejected(Sessions(), *before, resumed("b")) == "sessions"
+    assert rejected(Sessions(), *before, resumed("a", ended=("b",))) == "sessions.status"
 
 
 # ---------------------------------------------------------------------- reflexes

@@ -10,6 +10,7 @@ from mcpconc.history import Operation
 from mcpconc.model.base import Op, Partition
 from mcpconc.model.empirica.common import OK, answer, op, partition, token_in
 from mcpconc.model.empirica.facts import Facts, blob
+from mcpconc.model.empirica.handoffs import session_of
 from mcpconc.model.empirica.reflexes import (
     VECTORS,
     Entry,
@@ -46,6 +47,14 @@ def partitions(known: Facts) -> Iterator[Partition]:
     for o in known.of(*READS):
         if o.args.get("session_id"):
             ops[str(o.args["session_id"])].append(_read(known, o))
+    for o in known.of("handoff_create"):
+        session = session_of(known, o)
+        if session and not o.args.get("planning_only"):
+            ops[session].append(op(o, Entry(), answer(o, str(o.data.get("handoff_type")))))
+    for o in known.of("resume_previous_session"):
+        for session in o.data.get("sessions") or ():
+            id = str(session.get("session_id"))
+            ops[id].append(op(o, Entry(), answer(o, str(session.get("phase")))))
     for o in known.of("session_create"):
         _close(known, o, ops)
     for sid in ops.keys() | rows.keys():

@@ -8,7 +8,7 @@ phase and round, which a later row of the same phase and round replaces.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Collection, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 
 from mcpconc.model.base import SNAPSHOT, Op, Reject
@@ -24,7 +24,12 @@ VECTORS = (
 Vectors = tuple[tuple[str, float], ...] | None
 """Sorted (name, value) pairs; None where they cannot be told from the arguments."""
 
-READS = frozenset({"epistemics_list", "checkpoint_load", "assess_state", SNAPSHOT})
+READS = frozenset(
+    {
+        *("epistemics_list", "checkpoint_load", "assess_state", "handoff_create"),
+        *("resume_previous_session", SNAPSHOT),
+    }
+)
 
 ASSESSMENTS = {
     "submit_preflight_assessment": "PREFLIGHT",
@@ -108,7 +113,8 @@ class Reflexes(Quirky):
     Outputs of calls that append: the round that CHECK and `checkpoint_create` tell, else OK
     (also of a `session_create` that closed this session); of `epistemics_list`: `Listed`; of
     `checkpoint_load`: `Loaded`, or OK where it found nothing; of `assess_state`: the vectors;
-    of a snapshot: the rows.
+    of `handoff_create`: the kind of report; of `resume_previous_session`: the phase; of a
+    snapshot: the rows.
 
     Quirks:
     ``checkpoint-counts-as-round``: rounds are counted over checkpoints too (trigger: the
@@ -118,7 +124,9 @@ class Reflexes(Quirky):
     ``postflight-redirected``: POSTFLIGHT goes to the session of the caller's own PREFLIGHT and
     not to the one it names (trigger: they differ);
     ``ghost-session``: assessments and checkpoints of a session that does not exist are accepted
-    (trigger: there is none).
+    (trigger: there is none);
+    ``phase-of-cascade``: only PREFLIGHT and a POSTFLIGHT behind it count for the phase that a
+    session is said to be in (trigger: the last assessment is neither).
     """
 
     name: str = "assessments"
@@ -128,6 +136,7 @@ class Reflexes(Quirky):
             "auto-close-round",
             "postflight-redirected",
             "ghost-session",
+            "phase-of-cascade",
         }
     )
 
@@ -218,6 +227,10 @@ class Reflexes(Quirky):
                 return refused(op.output, "session-not-found", not op.input.exists)
             due = listing((r.phase, r.token if r.assessed else "") for r in state)
             return None if op.output == due else Reject("trajectories", due, op.output)
+        if op.name == "handoff_create":
+            return _handed(state, op)
+        if op.name == "resume_previous_session":
+            return self._resumed(state, op.output)
         if isinstance(op.output, Refusal):
             return spurious(op.output)
         if op.name == "checkpoint_load":
@@ -227,6 +240,16 @@ class Reflexes(Quirky):
         if None in vectors or op.output in vectors or (not op.output and not any(vectors)):
             return None
         return Reject("vectors", "those of a row of the session", op.output)
+
+    def _resumed(self, state: State, output: Hashable) -> Reject | None:
+        """The phase that the session is in: that of its last assessment."""
+        rows = [r for r in state if r.assessed or not r.noted]
+        due = rows[-1].phase if rows else "PREFLIGHT"
+        ended = [r for r in rows if r.assessed]
+        allowed = {due, ended[-1].phase if ended else "PREFLIGHT"}
+        if "phase-of-cascade" in self.quirks:
+            allowed |= {_cascade(rows), _cascade(ended)}
+        return None if output in allowed else Reject("sessions.phase", due, output)
 
     def pure(self, op: Op) -> bool:
         return op.name in READS or isinstance(op.output, Refusal)
@@ -260,6 +283,31 @@ def _latest(state: State, phase: str) -> Reflex | None:
 
 def _rank(row: Reflex) -> tuple[int, int]:
     return (row.round, PRIORITY.index(row.phase) if row.phase in PRIORITY else 0)
+
+
+def _cascade(rows: Sequence[Reflex]) -> str:
+    """The phase as it is told by the last PREFLIGHT, and whether a POSTFLIGHT followed it."""
+    began = [n for n, r in enumerate(rows) if r.phase == "PREFLIGHT"]
+    ended = [n for n, r in enumerate(rows) if r.phase == "POSTFLIGHT"]
+    return "POSTFLIGHT" if began and ended and began[-1] < ended[-1] else "PREFLIGHT"
+
+
+def _handed(state: State, op: Op) -> Reject | None:
+    """The kind of a handoff is told by the phases assessed before it, "" where it has to be
+    refused. That checkpoints and automatic closes count as assessments is allowed, not asked."""
+    if isinstance(op.output, Refusal) and op.output.error != "no-assessments":
+        return None
+    due = {_kind({r.phase for r in rows}) for rows in (state, [r for r in state if r.assessed])}
+    seen = "" if isinstance(op.output, Refusal) else op.output
+    return None if seen in due else Reject("handoff_type", " or ".join(sorted(due)), seen)
+
+
+def _kind(phases: Collection[str]) -> str:
+    if "PREFLIGHT" not in phases:
+        return ""
+    if "POSTFLIGHT" in phases:
+        return "complete"
+    return "investigation" if "CHECK" in phases else "preflight_only"
 
 
 def _same_checkpoint(due: Reflex | None, output: Hashable) -> Reject | None:

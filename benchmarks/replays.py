@@ -22,7 +22,10 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field, replace
+from itertools import repeat
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -281,15 +284,17 @@ def chosen(traces: list[Trace], count: int) -> list[Trace]:
 # -- replaying ---------------------------------------------------------------------------------
 
 
-async def replayed(traces: list[Trace], times: int, spec: str) -> list[dict[str, Any]]:
-    rows = []
-    for trace in traces:
-        began = time.monotonic()
-        with tempfile.TemporaryDirectory() as work:
-            done = await replay(trace, times, spec, Path(work), lambda event: None, start_of(spec))
-        rows.append(row(trace, done, round(time.monotonic() - began, 1)))
-        say(json.dumps(rows[-1]))
-    return rows
+def replayed(trace: Path, times: int, spec: str) -> dict[str, Any]:
+    """A row of the table. In a process of its own, so that several can be made at a time."""
+    began = time.monotonic()
+    loaded = load(trace)
+    with tempfile.TemporaryDirectory() as work:
+        done = anyio.run(
+            *(replay, loaded, times, spec, Path(work), lambda event: None, start_of(spec))
+        )
+    made = row(loaded, done, round(time.monotonic() - began, 1))
+    say(json.dumps(made))
+    return made
 
 
 def row(trace: Trace, done: Replay, seconds: float) -> dict[str, Any]:
@@ -362,6 +367,7 @@ def main() -> int:
     parser.add_argument("--target", default="empirica")
     parser.add_argument("--count", type=int, default=20)
     parser.add_argument("--times", type=int, default=20)
+    parser.add_argument("--jobs", type=int, default=2, help="traces that are replayed at a time")
     parser.add_argument("--seconds", type=float, default=900.0, help="for collecting")
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()
@@ -371,7 +377,9 @@ def main() -> int:
             traces = list(saved_in(args.traces))[: args.count]
         else:
             traces = anyio.run(collect, args.target, args.count, args.seed, args.seconds, out)
-        rows = anyio.run(replayed, traces, args.times, args.target)
+        paths = [trace.path for trace in traces if trace.path is not None]
+        with ProcessPoolExecutor(args.jobs, mp_context=get_context("spawn")) as pool:
+            rows = list(pool.map(replayed, paths, repeat(args.times), repeat(args.target)))
     version = traces[0].target_version if traces else ""
     text = table(
         rows,

@@ -236,7 +236,7 @@ def test_who_was_killed_and_where() -> None:
         ),
         ("x" * 100, f"`{'x' * 59} …`"),
         ("open to truncate ws/a.json", "truncating ws/a.json"),
-        ("opened to truncate ws/a.json", "writing ws/a.json (truncated before)"),
+        ("opened to truncate ws/a.json", "writing ws/a.json"),
         ("look for ws/a.json", "looking for ws/a.json"),
         ("git notes add refs/notes/x", "`git notes add refs/notes/x`"),
     ],

@@ -24,7 +24,7 @@ NAMED = 2
 _CHANGES = re.compile(
     r"INSERT|UPDATE|DELETE|REPLACE|(?:CREATE|ALTER|DROP) "
     r"|git (?:notes \S+ )*(?:add|append|remove|update-ref|commit)"
-    r"|opened to|rename |unlink |make directory ",
+    r"|opened to|rename |unlink ",
     re.I,
 )
 _BEGINS = re.compile(r"BEGIN(?: \w+)*: (?=\S)", re.I)
@@ -34,7 +34,7 @@ _UPDATE = re.compile(r"(UPDATE [\w.\"]+ SET )(.*)", re.I)
 _DELETE = re.compile(r"(DELETE FROM [\w.\"]+).*", re.I)
 _FILES: Mapping[str, str] = {
     "open to truncate ": "truncating {}",
-    "opened to truncate ": "writing {} (truncated before)",
+    "opened to truncate ": "writing {}",
     "open to append ": "opening {}",
     "opened to append ": "appending to {}",
     "open to write ": "opening {}",

@@ -262,6 +262,28 @@ def test_a_deadlock_is_noted_with_who_waits_for_whom_and_let_go(tmp_path: Path) 
     assert len(log) == 8  # and yet all came to an end
 
 
+def test_a_deadlock_is_one_too_where_processes_have_more_threads(tmp_path: Path) -> None:
+    """What a process holds, all its threads hold; that one of them does not stand says nothing."""
+
+    def crossed(first: str, then: str) -> Script:
+        async def script(target: Target, agent: int) -> None:
+            pid = 2**22 + 7 * 2**20 + agent
+            async with target.thread(agent, pid=pid) as idle, target.thread(agent, pid=pid) as one:
+                await idle.at("idle")
+                await one.at(f"BEGIN {first}", db=first, needs="write")
+                await one.at(f"BEGIN {then}", db=then, needs="write", holds=[first])
+
+        return script
+
+    second = [
+        [agent, 2, label] if thread else [agent, 0, label] for agent, thread, label in INTO_IT
+    ]
+    crossing = scheduler("replay", 0, second)
+    scripts = {"ab": crossed("a.db", "b.db"), "ba": crossed("b.db", "a.db")}
+    piloted(tmp_path, scripts, program(["ab"], ["ba"]), crossing)
+    assert [what for what, _ in crossing.notes] == ["deadlock"]
+
+
 def test_locks_in_one_order_are_no_deadlock(tmp_path: Path) -> None:
     walks = [scheduler("random", seed) for seed in range(10)]
     piloted(tmp_path, CROSSED, program(["ab"], ["ab"]), *walks)

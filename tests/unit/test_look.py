@@ -9,6 +9,9 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
 
 from mcpconc.schedule.look import alive, children, everybody, look, of_agent, parent
 
@@ -50,6 +53,24 @@ def test_who_is_at_work_runs_and_who_waits_does_not() -> None:
 def test_a_timed_sleep_is_told_apart() -> None:
     with running(NAPS) as naps:
         assert soon(lambda: look([naps], ()).naps == {naps})
+
+
+def test_who_waits_for_a_lock_of_sqlite_sleeps_for_a_time_and_not_until_one(tmp_path: Path) -> None:
+    waits = f"""
+import sqlite3, threading
+one, other = (sqlite3.connect({str(tmp_path / "a.db")!r}, timeout=100) for _ in range(2))
+one.execute("BEGIN IMMEDIATE")
+other.execute("BEGIN IMMEDIATE")
+"""
+    with running(waits) as pid:
+        assert soon(lambda: look([pid], ()).naps == {pid})
+        assert not look([pid], ()).until
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="`time.sleep` is a select there")
+def test_who_sleeps_until_a_time_waits_for_no_lock() -> None:
+    with running(NAPS) as naps:
+        assert soon(lambda: look([naps], ()).until == {naps})
 
 
 def test_what_is_below_counts_but_not_below_those_beside() -> None:

@@ -327,13 +327,13 @@ class Controlled:
         return matters(thread.access, mine, takes)
 
     def _blocker(self, thread: Thread) -> Thread | None:
-        """Who holds the lock that this one needs."""
+        """Who holds the lock that this one needs. What a process holds is said of all of its
+        threads, and it is one that stands, if any does, who has to go on first."""
         needed = thread.point.lock if thread.point is not None else ""
         if not needed:
             return None
-        return next(
-            (t for t in self._control.threads if t is not thread and needed in t.holds), None
-        )
+        holders = [t for t in self._control.threads if t is not thread and needed in t.holds]
+        return max(holders, key=lambda t: t.point is not None, default=None)
 
     def _stuck(self) -> bool:
         """Whether everybody waits for a lock; then it is noted, and all go on freely."""
@@ -470,7 +470,8 @@ class Controlled:
                 self._blocks(lane, look.FILE_LOCK)
         elif seen.naps:
             needed = patience(lane.last)
-            if lane.last is not None and lane.last.tid in seen.naps and lane.asleep >= needed > 0:
+            waits = lane.last is not None and lane.last.tid in seen.naps - seen.until
+            if waits and lane.asleep >= needed > 0:
                 self._blocks(lane, look.NAP)
         elif now - lane.calm > UNSEEN:
             self._say(f"agent {lane.agent} waits for something that the probe does not show")

@@ -36,10 +36,12 @@ _RUNS = "RD"
 @dataclass(frozen=True, slots=True)
 class Look:
     """`runs` is whether any thread is at work or will be by itself; `naps` and `locked` are the
-    threads (ids) in a timed sleep and those that wait for a file lock."""
+    threads (ids) in a timed sleep and those that wait for a file lock. `until` are those of `naps`
+    that sleep until a time: SQLite's busy handler sleeps for a time."""
 
     runs: bool
     naps: frozenset[int]
+    until: frozenset[int]
     locked: frozenset[int]
     pids: frozenset[int]
 
@@ -49,7 +51,7 @@ def look(roots: Iterable[int], standing: Collection[int], beside: Collection[int
     below them; `standing` are thread ids not to be looked at. A process that is being started
     shares its parent's fate: it runs."""
     runs = False
-    naps, locked, seen = set(), set(), set()
+    naps, until, locked, seen = set(), set(), set(), set()
     todo = [*roots, *beside]
     beside = {*beside} - {*roots}
     while todo:
@@ -65,14 +67,16 @@ def look(roots: Iterable[int], standing: Collection[int], beside: Collection[int
             if state in _RUNS:
                 runs = True
             elif state == "S":
-                call = _call(pid, tid)
+                call, by_itself = _call(pid, tid)
                 if call == "running":
                     runs = True
                 elif call in _NAP:
                     naps.add(tid)
+                    if by_itself:
+                        until.add(tid)
                 elif call in _FILE_LOCK:
                     locked.add(tid)
-    return Look(runs, frozenset(naps), frozenset(locked), frozenset(seen))
+    return Look(runs, frozenset(naps), frozenset(until), frozenset(locked), frozenset(seen))
 
 
 def children(pid: int, tid: int) -> list[int]:
@@ -142,8 +146,11 @@ def _state(pid: int, tid: int) -> str:
     return text[text.rindex(")") + 2] if ")" in text else ""
 
 
-def _call(pid: int, tid: int) -> str:
-    return (_read(f"/proc/{pid}/task/{tid}/syscall").split() or [""])[0]
+def _call(pid: int, tid: int) -> tuple[str, bool]:
+    """The number of the system call that it sleeps in, and whether, if that is clock_nanosleep,
+    with TIMER_ABSTIME: as `time.sleep` does, and not who waits for a lock of SQLite."""
+    words = _read(f"/proc/{pid}/task/{tid}/syscall").split()
+    return (words[0] if words else ""), len(words) > 2 and words[2] == "0x1"
 
 
 def _read(path: str) -> str:

@@ -78,7 +78,7 @@ def step_of(thread: Thread, tool: str) -> Step:
 def patience(thread: Thread | None) -> int:
     """How many looks must find a thread in a timed sleep until it is SQLite that sleeps there;
     0 where it cannot be. Only a COMMIT that comes back may sleep for another reason."""
-    if thread is None or thread.last is None:
+    if thread is None or thread.last is None or thread.last.kind == "lock":
         return 0
     return LOOKS if thread.last.lock else 5 * LOOKS if thread.last.needs == "commit" else 0
 

@@ -32,6 +32,7 @@ class Heard:
     hellos: list[dict[str, Any]] = field(default_factory=list)
     points: list[dict[str, Any]] = field(default_factory=list)
     counts: list[dict[str, int]] = field(default_factory=list)
+    expired: list[dict[str, Any]] = field(default_factory=list)
     code: int = 0
     out: str = ""
     err: str = ""
@@ -94,6 +95,8 @@ class Controller:
                     self.heard.hellos.append(hello)
                 elif "counts" in message:
                     self.heard.counts.append(message["counts"])
+                elif "expired" in message:
+                    self.heard.expired.append(message["expired"])
                 else:
                     point = {**message["at"], "by": hello}
                     self.heard.points.append(point)

@@ -235,7 +235,7 @@ async def rig(
             world(target, identity) as made,
             made.watched(probe),
             warmed(made, start, progress),
-            Fleet.open(made, agents, made.logs, progress=progress) as fleet,
+            Fleet.open(made, agents, made.logs, stretch=made.stretch, progress=progress) as fleet,
         ):
             yield Rig(target, made, fleet, identity, base, traces.environment())
     except BaseExceptionGroup as group:  # of the tasks beside the servers

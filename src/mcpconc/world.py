@@ -7,9 +7,10 @@ and not waited for: see `World.quiesce`.
 
 from __future__ import annotations
 
+import math
 import os
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from functools import partial
@@ -31,6 +32,7 @@ from mcpconc.target.base import (
     Identity,
     Launch,
     Light,
+    Limited,
     Paces,
     Resets,
     Rests,
@@ -53,6 +55,9 @@ _MEMORY = Path("/dev/shm")
 """A file system in memory, on Linux."""
 _ROOM = 512 * 2**20
 """Bytes that must be free there."""
+STRETCH = 4.0
+"""How much longer limits are where processes are stopped on purpose: agents take turns then, and
+what one call does waits for what the others do."""
 _SHORT = 0.5
 """Seconds that are given to those who had the whole time before."""
 _OVERTIME = 4
@@ -127,7 +132,23 @@ class World:
         if self.control is None or self.probe is None:
             return launch
         env = environment(self.probe, self.control.address, agent, launch.env)
-        return replace(launch, env=env)
+        return replace(launch, env=env | self._stretched(launch.env))
+
+    @property
+    def stretch(self) -> float:
+        """How much longer the target's own limits are than they would be, and so the time must be
+        after which a client gives up."""
+        limited = isinstance(self.target, Limited) and bool(self.target.variables)
+        return STRETCH if self.probe == "control" and limited else 1.0
+
+    def _stretched(self, env: Mapping[str, str]) -> dict[str, str]:
+        if self.stretch == 1.0 or not isinstance(self.target, Limited):
+            return {}
+        limits = {
+            name: _seconds(env.get(name, ""), least)
+            for name, least in self.target.variables.items()
+        }
+        return {name: f"{math.ceil(seconds * STRETCH)}" for name, seconds in limits.items()}
 
     @asynccontextmanager
     async def watched(self, probe: ProbeMode | None) -> AsyncIterator[None]:
@@ -141,6 +162,8 @@ class World:
             return
         async with Control.open(self.logs) as control:
             self.control, self.probe = control, probe
+            if isinstance(self.target, Limited):
+                control.tolerance = self.target.tolerance
             try:
                 yield
             finally:
@@ -326,6 +349,14 @@ async def world(
         made = await World.make(target, identity, root)
         stack.push_async_callback(made.close)
         yield made
+
+
+def _seconds(text: str, otherwise: float) -> float:
+    """What a variable is set to."""
+    try:
+        return float(text)
+    except ValueError:
+        return otherwise
 
 
 def _parent(target: Target) -> Path | None:

@@ -118,13 +118,14 @@ class Fleet:
         stderr: Path,
         *,
         start_timeout: float | None = None,
+        stretch: float = 1.0,
         progress: Progress = lambda text: None,
     ) -> AsyncIterator[Fleet]:
         """Start the servers; on leaving, by cancellation too, end them and whatever they are
         still busy with.
 
         `stderr` is a directory that gets a file for each agent's server; `start_timeout` is in
-        seconds, by default what the target says.
+        seconds, by default what the target says; calls have `stretch` times as long as it says.
 
         :raises TargetError: if a server does not come up.
         :raises UsageError: if `stderr` cannot be written.
@@ -134,6 +135,7 @@ class Fleet:
         limit = target.call_timeout
         if isinstance(target, Scales):
             limit = target.scaling(agents).get("call_timeout", limit)
+        limit *= stretch
         if start_timeout is None:
             start_timeout = target.start_timeout if isinstance(target, Starts) else START_TIMEOUT
         sessions = tuple(

@@ -9,6 +9,7 @@ run on by themselves.
 
 from __future__ import annotations
 
+import math
 import os
 import socket
 import tempfile
@@ -32,6 +33,8 @@ __all__ = ["Control", "Pilot", "Thread"]
 GO, KILL, MUTE, UNMUTE = b"g\n", b"k\n", b"m\n", b"u\n"
 LONGEST = 100
 """Characters of a path that every Unix takes for a socket's address."""
+WAITED = 0.001
+"""Seconds from which a refused lock was waited for: SQLite's first sleep is that long."""
 LAST_WORDS = 0.5
 """Seconds at most that servers, which have ended as a rule, are listened to at the end."""
 SOON = 0.01
@@ -62,6 +65,7 @@ class Thread:
     """Whether it was told that it need not tell."""
     last: Point | None = None
     """Where it was let go."""
+    stands_since: float = 0.0
     began: int = 0
     """When its process began, in nanoseconds of the monotonic clock."""
     server: bool = False
@@ -99,6 +103,13 @@ class Control:
         """How many were reported so far."""
         self.costs = Costs()
         """What was counted so far (probe in observe mode)."""
+        self.tolerance = math.inf
+        """Seconds for which a thread can stand before a limit of the target's own passes."""
+        self.remarks: list[str] = []
+        """What came of the target's own limits since a pilot took over: waits for locks that were
+        given up, and who stood for longer than `tolerance`."""
+        self.expired: list[Mapping[str, Any]] = []
+        """The waits among them, as plain data."""
         self.faults: list[str] = []
         """What was said that no probe says."""
         self._pilot: Pilot | None = None
@@ -145,6 +156,8 @@ class Control:
     def take(self, pilot: Pilot) -> None:
         """From now on threads stand until `pilot` lets them go."""
         self._pilot = pilot
+        self.remarks.clear()
+        self.expired.clear()
         for thread in self.threads:
             _rest(thread)
             if thread.muted:
@@ -170,6 +183,7 @@ class Control:
         (``r:OBJECT``, ``w:OBJECT``) its process need not tell from now on."""
         if thread.point is not None and thread.point.frees:
             self._holds(thread.pid, thread.holds - {thread.point.frees})
+        self._stood(thread)
         thread.last, thread.point = thread.point, None
         thread.released, thread.waits = True, ""
         told = sorted(skip)
@@ -230,9 +244,31 @@ class Control:
             raise ValueError("it did not say who it is")
         if "at" in message:
             self._at(thread, Point.from_json(message["at"]))
+        elif "expired" in message:
+            self._expired(thread, message["expired"])
         elif "counts" in message:
             self.costs.heard(_report(thread, message))
         return thread
+
+    def _expired(self, thread: Thread, said: Mapping[str, Any]) -> None:
+        lock, label, waited = str(said["lock"]), str(said["label"]), int(said["waited"]) / 1e9
+        if waited < WAITED or self._pilot is None:
+            return  # refused at once: it never waited
+        self.expired.append(
+            {"agent": thread.agent, "command": thread.name, "path": lock, "label": label}
+        )
+        self.remarks.append(
+            f"agent {thread.agent} waited for the lock of {lock} before {label!r} and gave up "
+            f"after {waited:.1f} s"
+        )
+
+    def _stood(self, thread: Thread) -> None:
+        stood = anyio.current_time() - thread.stands_since
+        if thread.point is not None and self._pilot is not None and stood > self.tolerance:
+            self.remarks.append(
+                f"agent {thread.agent} stood for {stood:.0f} s before {thread.point.label!r}: a "
+                "limit of the target's own may have passed"
+            )
 
     def _send(self, thread: Thread, line: bytes) -> None:
         with suppress(OSError):  # it has died; its hang-up is on the way
@@ -253,6 +289,7 @@ class Control:
             self._send(thread, MUTE)
             return
         thread.point, thread.released, thread.waits = point, False, ""
+        thread.stands_since = anyio.current_time()
         self._pilot.stands(thread)
         self.poke()
 

@@ -173,6 +173,8 @@ class Controlled:
             self._control.lengths[self._shape] = len(self.steps)
             self._control.pairs.add(self.steps)
         self.remarks += self._policy.remarks()
+        self.notes += [("lock-expired", wait) for wait in self._control.expired]
+        self.remarks += self._control.remarks
         self.remarks += [f"the probe: {fault}" for fault in self._control.faults]
         self._control.faults.clear()
 

@@ -91,7 +91,7 @@ class _Calls:
 
     def open(self, since: int, until: int) -> str:
         """The tool of the only call that was open at any time between these moments."""
-        found = []
+        found: list[str] = []
         at = bisect_right(self.since, until) - 1
         while at >= 0 and self.reach[at] >= since and len(found) < 2:
             if self.until[at] >= since:

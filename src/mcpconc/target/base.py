@@ -22,6 +22,7 @@ __all__ = [
     "Launch",
     "Layout",
     "Light",
+    "Limited",
     "Paces",
     "Progress",
     "Recovers",
@@ -165,6 +166,24 @@ class Scales(Protocol):
 
     def scaling(self, agents: int) -> Mapping[str, float]:
         """What is stretched, for the record; ``call_timeout`` replaces the target's own."""
+        ...
+
+
+@runtime_checkable
+class Limited(Protocol):
+    """A target that gives up by itself what takes too long. Where its processes are stopped on
+    purpose they must not run into that: what could be set is set to more."""
+
+    @property
+    def variables(self) -> Mapping[str, float]:
+        """Environment variable of its servers → the seconds that it sets, and that hold where it
+        is not set."""
+        ...
+
+    @property
+    def tolerance(self) -> float:
+        """Seconds for which one of its processes can stand before a limit passes that cannot be
+        set; infinite where there is none."""
         ...
 
 

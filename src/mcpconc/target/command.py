@@ -9,6 +9,9 @@
     rest_timeout = 30                   # optional: seconds until its last process should have ended
     question = { tool = "list" }        # optional: a read (with args = {...}) to ask stuck servers
     call_seconds = 0.02                 # optional: seconds that a call takes as a rule
+    variables = { NOTES_LIMIT = 30 }    # optional: variables that set its own limits, in seconds
+    tolerance = 10                      # optional: seconds that a process may stand still before
+                                        # it runs into a limit that cannot be set
 
     [server]
     argv = ["{here}/.venv/bin/notes-mcp", "--db", "{root}/data/notes.db"]
@@ -30,13 +33,14 @@ number and ``{agents}`` how many there are (both only in [server]). State belong
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import shutil
 import sys
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -64,6 +68,7 @@ _TOP = {
     *("version", "databases", "repository", "files"),
     *("call_timeout", "start_timeout", "call_seconds"),
     *("rest_timeout", "question", "server", "prepare", "reset"),
+    *("variables", "tolerance"),
 }
 _EVERYWHERE = {"root", "here", "python"}
 _SERVER = {"argv", "cwd", "env", "inherit"}
@@ -94,6 +99,8 @@ class CommandTarget:
     rest_timeout: float
     question: tuple[str, Mapping[str, Any]] | None
     call_seconds: float = CALL_SECONDS
+    variables: Mapping[str, float] = field(default_factory=dict)
+    tolerance: float = math.inf
     version: str = ""
     spec: Spec | None = None
     identities: Sequence[Identity] = (Identity.EXPLICIT,)
@@ -298,7 +305,14 @@ def _parse(top: _Reader, name: str) -> CommandTarget:
         rest_timeout=top.seconds("rest_timeout", REST_SECONDS),
         question=_question(top),
         call_seconds=top.seconds("call_seconds", CALL_SECONDS),
+        variables=_variables(top),
+        tolerance=top.seconds("tolerance", math.inf),
     )
+
+
+def _variables(top: _Reader) -> dict[str, float]:
+    table = top.table("variables")
+    return {name: table.seconds(name, 0.0) for name in top.values("variables")}
 
 
 def _question(top: _Reader) -> tuple[str, Mapping[str, Any]] | None:

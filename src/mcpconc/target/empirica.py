@@ -43,6 +43,9 @@ CASCADE_SECONDS = 120
 """The server's own limits: ordinary tools, and those that read JSON from stdin."""
 HURRIED = (9.0, 12.0)
 """The same where the server is told to hurry: the slowest call takes 7 s on an idle machine."""
+NESTED_SECONDS = 30.0
+"""What a call gives the commands of Empirica that it starts itself. Those of git have 2 s at times,
+but git is not stopped; and whoever waits for SQLite's lock is not let go while it is held."""
 UNSCALED_AGENTS = 10
 BOUND_AGENTS = 64
 KEPT_CHECKOUTS = 3
@@ -93,6 +96,7 @@ class EmpiricaTarget:
     layout: Layout = _LAYOUT
     call_timeout: float = CASCADE_SECONDS + 30.0
     question: tuple[str, Mapping[str, Any]] = ("goals_list", {})
+    tolerance: float = NESTED_SECONDS
     installed: Installed | None = None
     limits: tuple[float, float] = (CALL_SECONDS, CASCADE_SECONDS)
     """What the server grants to calls, in seconds: to ordinary ones, and to those that read JSON
@@ -122,6 +126,12 @@ class EmpiricaTarget:
     @property
     def spec(self) -> Spec | None:
         return cast(Spec, importlib.import_module("mcpconc.model.empirica").SPEC)
+
+    @property
+    def variables(self) -> Mapping[str, float]:
+        """See `mcpconc.target.base.Limited`."""
+        ordinary, cascade = self.limits
+        return {"EMPIRICA_MCP_TIMEOUT": ordinary, "EMPIRICA_MCP_CASCADE_TIMEOUT": cascade}
 
     @property
     def identities(self) -> Sequence[Identity]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import weakref
+from time import monotonic_ns
 
 import mcpconc_probe_wire as wire
 from mcpconc_probe_connect import makers, with_cursors
@@ -182,6 +183,15 @@ def _connection(base: Any, module: Any) -> Any:
             super().__init__(database, *args, **kwargs)
             super().set_trace_callback(watched.traced)
 
+        def commit(self):
+            began = monotonic_ns()
+            try:
+                super().commit()
+            except Exception as error:
+                if "locked" in str(error) and self._mcpconc is not None:
+                    wire.expired(self._mcpconc.main, "COMMIT", began)
+                raise
+
         def set_trace_callback(self, callback):
             if self._mcpconc is None:
                 super().set_trace_callback(callback)
@@ -221,12 +231,13 @@ def _run(watched, sql, method, args, many, script):
     wire.here.current = current = Current(watched, statement, script)
     if many and args:
         args = (_each(args[0], current), *args[1:])
-    locked = watched.locked
+    locked, began = watched.locked, monotonic_ns()
     try:
         done = method(sql, *args)
     except Exception as error:
-        if not locked and "locked" in str(error):
-            watched.locked = False
+        if "locked" in str(error):
+            watched.locked = watched.locked and locked
+            wire.expired(watched.main, statement.label if statement is not None else "", began)
         raise
     finally:
         wire.here.current = before

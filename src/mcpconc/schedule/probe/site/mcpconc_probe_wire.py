@@ -26,6 +26,7 @@ __all__ = [
     "at",
     "configure",
     "counting",
+    "expired",
     "forked",
     "from_a_handler",
     "here",
@@ -56,13 +57,14 @@ class State:
 
 class Local(_thread._local):
     """What each thread has for itself. `busy`: it is in the probe's own code; `link`: its
-    connection; the rest belongs to those who hook something."""
+    connection; `let_go`: when it last went on; the rest belongs to those who hook something."""
 
     busy: bool = False
     link: Link | None = None
     current: Any = None
     after: Any = None
     spawned: Any = None
+    let_go: int = 0
 
 
 _open: dict = {}
@@ -155,6 +157,13 @@ def at(kind: str, label: str, db: str = "", needs: str = "", reads=(), writes=()
         here.busy = False
 
 
+def expired(lock: str, label: str, began: int) -> None:
+    """Say that it was refused a lock, which it has waited for since it `began` or was let go."""
+    if state.controlled and not here.busy:
+        waited = monotonic_ns() - max(began, here.let_go)
+        tell({"expired": {"lock": lock, "label": label, "waited": waited}})
+
+
 def from_a_handler(error: BaseException) -> bool:
     """Whether it is the target's own: raised by the handler of a signal, while we waited."""
     if not isinstance(error, Exception):
@@ -185,6 +194,7 @@ def _ask(point: dict) -> None:
     while answer is None:
         _hear(link, 0)
         answer = _line(link)
+    here.let_go = monotonic_ns()
     if answer == b"k":
         os.kill(os.getpid(), SIGKILL)
     elif answer == b"q":

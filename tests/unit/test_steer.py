@@ -204,6 +204,23 @@ def test_a_turn_in_the_middle_of_a_call() -> None:
     ]
 
 
+def test_a_commit_is_told_with_what_it_commits() -> None:
+    steps = [(0, 0, "invoke a"), (0, 1, SELECT), (0, 1, UPDATE), (0, 1, "COMMIT")]
+    steps += [(1, 0, "invoke b"), (0, 1, "SELECT 1")]
+    assert inside(pack(steps))[0] == (
+        "agent 0 ran a up to the `COMMIT` of `UPDATE goals SET status = ?, goal_data = ? …`"
+    )
+
+
+def test_what_the_finding_speaks_of_is_named_first() -> None:
+    inserts = [(0, 1, f"INSERT INTO {table} (id)") for table in ("a", "b", "c", "goals")]
+    told = inside(pack([(0, 0, "invoke x"), (0, 1, SELECT), *inserts]), None, "two rows of goals")
+    assert told == [
+        "agent 0 ran all of x, with `SELECT … FROM goals …`, `INSERT INTO a …` and "
+        "`INSERT INTO goals …`"
+    ]
+
+
 def test_an_agent_that_goes_on_with_its_next_call() -> None:
     steps = [(0, 0, "invoke a"), (0, 1, UPDATE), (1, 0, "invoke b"), (0, 1, "COMMIT")]
     steps += [(0, 0, "invoke c"), (0, 1, "unlink ws/a.json")]

@@ -171,7 +171,9 @@ def _inside(trace: Trace, names: Names, width: int) -> Iterator[str]:
     """Who stood where when another went on, where the schedule was controlled."""
     if trace.schedule:
         yield '  inside the calls ("up to" a step: that was done, the next was not)'
-        for line in inside(trace.schedule, trace.program):
+        finding = trace.finding
+        about = [finding.fingerprint.kind, finding.summary, *finding.reason] if finding else []
+        for line in inside(trace.schedule, trace.program, " ".join(about)):
             yield from _wrap(names.text(line), "    ", width)
 
 

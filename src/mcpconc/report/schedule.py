@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mcpconc.program import Program
@@ -18,8 +18,8 @@ MOST = 12
 LONGEST = 60
 """Characters of a statement, about."""
 
-NAMED = 2
-"""Changes that are named of those that a turn made between its first step and its last."""
+NAMED = 3
+"""Steps that are named of those that a turn made between its first and its last."""
 
 _CHANGES = re.compile(
     r"INSERT|UPDATE|DELETE|REPLACE|(?:CREATE|ALTER|DROP) "
@@ -32,6 +32,7 @@ _SELECT = re.compile(r"(SELECT )(?!DISTINCT)(.*?)( FROM [\w.\"]+)(.*)", re.I)
 _INSERT = re.compile(r"((?:INSERT|REPLACE)(?: OR \w+)? INTO [\w.\"]+)\s*\(.*", re.I)
 _UPDATE = re.compile(r"(UPDATE [\w.\"]+ SET )(.*)", re.I)
 _DELETE = re.compile(r"(DELETE FROM [\w.\"]+).*", re.I)
+_OBJECT = re.compile(r"(?:INTO|UPDATE|FROM) ([\w.]+)|refs(?:/\w+){3}")
 _FILES: Mapping[str, str] = {
     "open to truncate ": "truncating {}",
     "opened to truncate ": "writing {}",
@@ -54,18 +55,19 @@ def switched(schedule: Sequence[Any]) -> int:
     return max(len({turn.number for turn in turns(unpack(schedule).steps)}) - 1, 0)
 
 
-def inside(schedule: Sequence[Any], program: Program | None = None) -> list[str]:
+def inside(schedule: Sequence[Any], program: Program | None = None, about: str = "") -> list[str]:
     """A line for each time that an agent went on: with what, and up to what. The statement that
     comes after "up to" was done; the next one was not before the agent went on.
 
-    Calls have their ids where the `program` is given.
+    Calls have their ids where the `program` is given. In between, what touches an object that
+    `about` speaks of is named first, then what changes anything.
     """
     recorded = unpack(schedule)
     ids = _ids(program)
     told: dict[int, list[str]] = {}
     for turn in turns(recorded.steps):
         line = told.setdefault(turn.number, [f"agent {turn.agent}"])
-        line.append(("then " if len(line) > 1 else "") + _said(turn, ids))
+        line.append(("then " if len(line) > 1 else "") + _said(turn, ids, about))
     lines = [
         f"{'then ' if n else ''}{who} {', '.join(parts)}"
         for n, (who, *parts) in enumerate(told.values())
@@ -84,40 +86,58 @@ def _ids(program: Program | None) -> Mapping[tuple[int, int], str]:
     return {(a, n): call.id for a, lane in enumerate(lanes) for n, call in enumerate(lane)}
 
 
-def _said(turn: Turn, ids: Mapping[tuple[int, int], str]) -> str:
+def _said(turn: Turn, ids: Mapping[tuple[int, int], str], about: str) -> str:
     id = ids.get((turn.agent, turn.call), "")
     call = f"{id} {turn.tool}".strip()
     if not turn.labels:
         return f"ran all of {call}" if turn.ends else f"sent {call}"
-    first, last = _step(turn.labels[0]), _step(turn.labels[-1])
-    if turn.begins and turn.ends:
-        changes = list(_changes(turn.labels))
-        return f"ran all of {call}" + (f", with {_and(changes)}" if changes else "")
+    first, (last, in_last) = _step(turn.labels[0]), _last(turn.labels)
     if turn.begins:
-        between = list(_changes(turn.labels[:-1]))
-        return f"ran {call}{_with(between)} up to {last}"
+        if turn.ends:
+            return f"ran all of {call}{_with(_named(turn.labels, about))}"
+        between = _with(_named(turn.labels[:-in_last], about))
+        return f"ran {call}{f'{between},' if between else ''} up to {last}"
     if turn.ends:
-        between = [change for change in _changes(turn.labels[1:]) if change != first]
+        between = _named(turn.labels[1:], about, but=first)
         return f"went on with {_and([first, *between])} to the end of {id or turn.tool}"
-    if first == last:
-        return f"went on with {first}, no further"
-    between = [change for change in _changes(turn.labels[1:-1]) if change not in (first, last)]
+    if len(turn.labels) == in_last:
+        return f"went on with {last}, no further"
+    between = _named(turn.labels[1:-in_last], about, but=first)
     return f"went on with {_and([first, *between])} up to {last}"
 
 
-def _with(changes: Sequence[str]) -> str:
-    return f", with {_and(changes)}," if changes else ""
+def _last(labels: Sequence[str]) -> tuple[str, int]:
+    """The last step, and of how many labels it is made: a COMMIT is told with what it commits."""
+    if labels[-1] == "COMMIT" and len(labels) > 1:
+        return f"the `COMMIT` of {_step(labels[-2])}", 2
+    return _step(labels[-1]), 1
+
+
+def _with(steps: Sequence[str]) -> str:
+    return f", with {_and(steps)}" if steps else ""
 
 
 def _and(words: Sequence[str]) -> str:
     return " and ".join(filter(None, [", ".join(words[:-1]), words[-1]]))
 
 
-def _changes(labels: Sequence[str]) -> Iterator[str]:
-    """The first of those steps that change something."""
-    plain = (_BEGINS.sub("", label) for label in labels)
-    told = dict.fromkeys(_step(label) for label in plain if _CHANGES.match(label))
-    yield from list(told)[:NAMED]
+def _named(labels: Sequence[str], about: str, but: str = "") -> list[str]:
+    """The steps that tell most, in the order in which they were done."""
+    told: dict[str, int] = {}
+    for label in labels:
+        text = _BEGINS.sub("", label)
+        rank = 0 if _speaks_of(text, about) else 1 if _CHANGES.match(text) else 2
+        step = _step(label)
+        if rank < 2 and step != but:
+            told[step] = min(rank, told.get(step, rank))
+    best = sorted(told, key=told.__getitem__)[:NAMED]
+    return [step for step in told if step in best]
+
+
+def _speaks_of(text: str, about: str) -> bool:
+    """Whether a statement's table, or the place of a git ref, is spoken of."""
+    names = [found[1] or found[0] for found in _OBJECT.finditer(text)]
+    return any(re.search(rf"(?<![\w/]){re.escape(name)}(?![\w])", about) for name in names)
 
 
 def _step(label: str) -> str:

@@ -12,7 +12,8 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from random import Random
 from typing import Any, ClassVar
 
 import hypothesis
@@ -21,12 +22,14 @@ from hypothesis import strategies as st
 from hypothesis.stateful import (
     Bundle,
     RuleBasedStateMachine,
+    initialize,
     multiple,
     rule,
     run_state_machine_as_test,
 )
 
-from mcpconc.program import Call, Program, Ref, token_for
+from mcpconc.program import Call, Program, Ref, refs, token_for
+from mcpconc.strategies.bad import Good, spoiled
 
 __all__ = ["MISSING", "Knobs", "Obj", "ProgramMachine", "act", "chance", "generate", "needs"]
 
@@ -46,12 +49,15 @@ class Knobs:
     """What a campaign may turn. `share` is the probability (0 to 1) that a call works on what
     other agents work on: their sessions, goals and tasks, and a common pool of natural keys.
     `calls` is about how many calls the concurrent part has; `inflight` the most unanswered
-    calls of one agent."""
+    calls of one agent. `bad` is the share (0 to 1) of concurrent calls that are bad input, made
+    with `schemas` (tool → JSON schema of its input), as far as they are known."""
 
     agents: int = 5
     calls: int = 12
     share: float = 0.7
     inflight: int = 1
+    bad: float = 0.0
+    schemas: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +167,7 @@ class ProgramMachine(RuleBasedStateMachine):
         self._suffix: list[Call] = []
         self._count = [0] * self.knobs.agents
         self._fired: Counter[str] = Counter()
+        self._seed: int | None = None
         self.inflight = 1
         self.stage = "lane"
         self.echo = False
@@ -175,6 +182,32 @@ class ProgramMachine(RuleBasedStateMachine):
         if token_in:
             args = {**args, token_in: _filled(form, token)}
         call = Call(f"{agent}.{self._count[agent]}", agent, tool, args, token)
+        self._append(call)
+        if self.stage == "lane" and self._seed is not None:
+            # Of its own for each call: Hypothesis likes to draw the same seed again.
+            place = sum(map(len, self._lanes))
+            random = Random(f"{self._seed} {call.id} {tool} {sorted(args)} {place}")
+            while not self.full and random.random() < self.careless(agent):
+                self._spoil(call, random)
+        return call
+
+    def careless(self, agent: int) -> float:
+        """The share of this agent's calls that are bad input."""
+        return self.knobs.bad
+
+    def _spoil(self, call: Call, random: Random) -> None:
+        """Append a bad sibling of a call that its agent just made."""
+        known = (*self._prefix, *self._lanes[call.agent])
+        ids = dict.fromkeys(ref for made in known if not made.bad for ref in refs(made.args))
+        good = Good(call, self.knobs.schemas.get(call.tool, {}), tuple(ids))
+        place = self._count[call.agent]
+        token = token_for(call.agent, place) if call.token else ""
+        bad = spoiled(good, f"{call.agent}.{place}", token, random)
+        if bad is not None:
+            self._append(bad)
+
+    def _append(self, call: Call) -> None:
+        agent = call.agent
         self._count[agent] += 1
         if self.stage == "prefix":
             self._prefix.append(call)
@@ -182,7 +215,6 @@ class ProgramMachine(RuleBasedStateMachine):
             self._suffix.append(call)
         else:
             self._lanes[agent].append(call)
-        return call
 
     @property
     def full(self) -> bool:
@@ -263,9 +295,15 @@ class ProgramMachine(RuleBasedStateMachine):
     ) -> type[ProgramMachine]:
         """A subclass with these knobs, and optionally somebody to deliver to."""
         members: dict[str, Any] = {"knobs": knobs}
+        if knobs.bad:  # programs without bad input stay what they always were for their seed
+            members["bad_input"] = initialize(seed=st.integers(0, 2**64 - 1))(_seeded)
         if deliver is not None:
             members["deliver"] = deliver
         return type(cls.__name__, (cls,), members)
+
+
+def _seeded(self: ProgramMachine, seed: int) -> None:
+    self._seed = seed
 
 
 def _filled(form: Any, token: str) -> Any:

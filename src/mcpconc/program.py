@@ -56,13 +56,15 @@ class Bad:
 
     `kind` is what is wrong (``wrong-type``, ``sql-text``, …), `arg` the argument at fault and
     `why` says it for people. `forbidden` means that the tool's own input schema does not allow
-    it, so that the target has to refuse it; what it allows it may accept or refuse.
+    it, so that the target has to refuse it; what it allows it may accept or refuse. Where it is
+    `plain` and accepted, it is a text like any other, and the call one that models understand.
     """
 
     kind: str
     arg: str
     why: str
     forbidden: bool = False
+    plain: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -170,6 +170,13 @@ class Rig:
         :raises TargetError: if it does not say.
         """
         return frozenset(tool.name for tool in await self.fleet.sessions[0].tools())
+
+    async def schemas(self) -> Mapping[str, Mapping[str, Any]]:
+        """Tool → JSON schema of its input.
+
+        :raises TargetError: if the target does not say.
+        """
+        return {tool.name: tool.input_schema for tool in await self.fleet.sessions[0].tools()}
 
     async def settle(self) -> None:
         """Make sure that nothing of the last run is still at work or holds a database open.

@@ -16,6 +16,7 @@ from mcpconc.oracle import (
     liveness,
     order,
     protocol,
+    refusal,
     resources,
 )
 from mcpconc.oracle.base import Oracle
@@ -24,11 +25,12 @@ __all__ = ["ORACLES", "SELF", "describe"]
 
 ORACLES: tuple[tuple[str, Oracle], ...] = (
     ("protocol", protocol.protocol),
-    ("effects", effects.effects),
-    ("footprint", footprint.footprint),
-    ("linearizability", linearizability.linearizability),
-    ("order", order.order),
-    ("isolation", isolation.isolation),
+    ("refusal", refusal.refusal),
+    ("effects", refusal.told(effects.effects, refused=True)),
+    ("footprint", refusal.told(footprint.footprint, refused=True)),
+    ("linearizability", refusal.told(linearizability.linearizability, refused=False)),
+    ("order", refusal.told(order.order, refused=False)),
+    ("isolation", refusal.told(isolation.isolation, refused=False)),
     ("integrity", integrity.integrity),
     ("liveness", liveness.liveness),
     ("resources", resources.resources),
@@ -39,6 +41,7 @@ SELF: tuple[str, Oracle] = ("self", itself.itself)
 
 _WHAT = {
     "protocol": "one well-formed answer to each request, nothing else on the wire",
+    "refusal": "bad input is refused promptly, clearly and without effect, and nobody notices",
     "effects": "acknowledged writes are there once, whole, under their owner; nothing else is",
     "footprint": "each call leaves all changes that it makes when alone; nobody makes others",
     "linearizability": "some sequential order explains all answers and the state left",

@@ -136,9 +136,11 @@ class Store:
 
     def note(self, ref: str, text: str) -> None:
         """Set the note of the current commit under ``refs/notes/empirica/REF``."""
+        # Not as an argument: no command takes one of more than 128 KiB.
         _git(
             self.root,
-            *("notes", "--ref", f"empirica/{ref}", "add", "-f", "-m", text, "HEAD"),
+            *("notes", "--ref", f"empirica/{ref}", "add", "-f", "-F", "-", "HEAD"),
+            input=text,
         )
 
 
@@ -166,9 +168,9 @@ def now() -> float:
     return time.time()
 
 
-def _git(root: Path, *args: str) -> None:
+def _git(root: Path, *args: str, input: str = "") -> None:
     done = subprocess.run(
-        ["git", *args], cwd=root / "ws", stdin=subprocess.DEVNULL, capture_output=True, text=True
+        ["git", *args], cwd=root / "ws", input=input, capture_output=True, text=True
     )
     if done.returncode:
         raise OSError(f"git {args[0]} failed: {done.stderr.strip()}")

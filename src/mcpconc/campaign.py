@@ -33,13 +33,15 @@ from mcpconc.interrupt import interrupts
 from mcpconc.keep import Keeper
 from mcpconc.lineup.orders import MOST_LANES
 from mcpconc.lineup.same import Volatile
+from mcpconc.nemesis import KINDS, possible, with_faults
+from mcpconc.oracle.storms import NOT_ASKED, storms
 from mcpconc.program import Program
 from mcpconc.rig import Execution, Rig, in_flight, outcomes, rig
 from mcpconc.schedule import members
 from mcpconc.schedule.counts import Costs, total
 from mcpconc.strategies import CascadeMachine, Knobs, ProgramMachine, generate
 from mcpconc.target import resolve
-from mcpconc.target.base import Identity, Progress, Target
+from mcpconc.target.base import Hurries, Identity, Progress, Target
 from mcpconc.target.warm import Start
 from mcpconc.variety import Feature, focused, varied
 from mcpconc.verdict import Verdict
@@ -93,6 +95,9 @@ class FuzzConfig:
     are then cut into small ones that can be compared with all their orders, of `calls` calls at
     most, and each is run several times.
 
+    With `nemesis`, names of faults, each program meets one or more of them, and the target's own
+    limits are as short as is sound.
+
     With `control` the target's processes load the probe; without it, schedulers that need one
     behave as `free`. Programs are small ones then, too, and are run for as long as that shows
     something new. With `observe` the probe counts instead what they do."""
@@ -112,6 +117,7 @@ class FuzzConfig:
     machine: type[ProgramMachine] = CascadeMachine
     itself: Volatile | None = None
     start: Start = Start.ORDINARY
+    nemesis: tuple[str, ...] = ()
     control: bool = False
     observe: bool = False
     clock: Callable[[], float] = field(default=time.monotonic)
@@ -134,6 +140,7 @@ class Tally:
     overlap: float = 0.0
     overlap_max: int = 0
     costs: list[Costs] = field(default_factory=list)
+    faults: dict[str, Counter[str]] = field(default_factory=dict)
     sent: Counter[str] = field(default_factory=Counter)
     succeeded: Counter[str] = field(default_factory=Counter)
 
@@ -149,6 +156,8 @@ class Tally:
                 self.undecided[line] = None
         self.overlap += (mean - self.overlap) / self.runs
         self.overlap_max = max(self.overlap_max, most)
+        for met in storms(execution.run):
+            self.faults.setdefault(met.fault, Counter())[met.outcome or NOT_ASKED] += 1
         for tool, counts in by_tool.items():
             self.sent[tool] += sum(counts.values())
             self.succeeded[tool] += counts.get("success", 0)
@@ -182,6 +191,8 @@ async def fuzz(config: FuzzConfig, emit: Emit) -> CampaignFinished:
         emit(TargetProgress(text))
 
     target = resolve(config.target)
+    if config.nemesis and isinstance(target, Hurries):
+        target.hurry()
     tally = Tally()
     forked = config.start is not Start.ORDINARY
     keeper = Keeper(config.out / "traces", config.seed, emit, config.clock, forked)
@@ -206,6 +217,8 @@ async def fuzz(config: FuzzConfig, emit: Emit) -> CampaignFinished:
                 for on in rigs:
                     its_own_model(on, config.itself)
             config = replace(config, machine=await _offered(target, rigs[0], config.machine))
+            faults = possible(config.nemesis, KINDS, rigs[0].world.root, progress)
+            config = replace(config, nemesis=faults)
             if config.observe:
                 tally.costs = [on.world.control.costs for on in rigs if on.world.control]
             started = config.clock()
@@ -249,6 +262,7 @@ async def fuzz(config: FuzzConfig, emit: Emit) -> CampaignFinished:
         infra=tally.infra,
         overlap=tally.overlap,
         overlap_max=tally.overlap_max,
+        faults={name: dict(counter) for name, counter in sorted(tally.faults.items())},
         costs=total(costs.table() for costs in tally.costs) if config.observe else None,
     )
     emit(done)
@@ -303,8 +317,9 @@ async def _loop(
                 if program is None:
                     return "the strategy has no more programs"
                 on, turn = next(turns), Turn(program)
-            program = turn.program
-            execution = await on.run(program, config.scheduler, config.seed * 7919 + n)
+            seed = config.seed * 7919 + n
+            program = with_faults(turn.program, config.nemesis, seed)
+            execution = await on.run(program, config.scheduler, seed)
             if execution.steps and on.world.control is not None:
                 turn.add(execution.steps, on.world.control.pairs)
             else:

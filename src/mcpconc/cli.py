@@ -86,7 +86,9 @@ def parser() -> Parser:
 
     _bench(verb("bench", "measure what judging histories costs"))
 
-    verb("list", "list oracles, schedulers, identity modes, machines, tools, targets, traces")
+    verb(
+        "list", "list oracles, schedulers, faults, identity modes, machines, tools, targets, traces"
+    )
     return root
 
 
@@ -203,6 +205,14 @@ def _fuzz(to: argparse.ArgumentParser) -> None:
         type=_names,
         metavar="PATH[,PATH]",
         help="with --model self: fields that count whatever is learned",
+    )
+    to.add_argument(
+        "--nemesis",
+        action="append",
+        type=_names,
+        metavar="NAME[,NAME]",
+        help="faults: each program meets one or more of these, see `mcpconc list`; or all, or none "
+        "(none)",
     )
     to.add_argument("--no-shrink", action="store_true", help="keep findings as they were met")
     _start(

@@ -157,7 +157,8 @@ class CampaignFinished:
     `exit` is the verb's exit code and `stop` one phrase that says why it ended (``time is
     up``, ``100 runs done``, ``interrupted``, …). `never` names the tools that were sent but
     never succeeded, `unused` those that were never sent. `unknown` counts runs with something
-    undecided, of which `undecided` is a sample of lines, `infra` the `InfraTrouble`s.
+    undecided, of which `undecided` is a sample of lines, `infra` the `InfraTrouble`s. `faults` is
+    fault → what became of it (`mcpconc.oracle.storms`) → times.
     `costs` is what calls did inside the target, those of minimising included, or None where
     nothing was counted.
     """
@@ -177,6 +178,7 @@ class CampaignFinished:
     infra: int = 0
     overlap: float = 0.0
     overlap_max: int = 0
+    faults: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     costs: tuple[Cost, ...] | None = None
 
 

@@ -25,7 +25,7 @@ from mcpconc.schedule import REPLAY, make
 from mcpconc.schedule.points import unpack
 from mcpconc.schedule.policies import DIVERGED
 from mcpconc.target import resolve
-from mcpconc.target.base import Identity
+from mcpconc.target.base import Hurries, Identity, Target
 from mcpconc.target.warm import Start
 from mcpconc.trace import Trace, to_run
 from mcpconc.world import ProbeMode
@@ -104,6 +104,7 @@ async def replay(
         try:
             system = resolve(target or trace.target)
             await system.install(progress)
+            _hurried(trace, system)
             async with rig(
                 system,
                 Identity(trace.identity),
@@ -171,6 +172,7 @@ async def shrink_trace(
 
     async with interrupts(progress) as signals:
         await system.install(progress)
+        _hurried(trace, system)
         async with rig(
             *(system, Identity(trace.identity), trace.program.agents, work, progress),
             probe=_probe(trace),
@@ -206,6 +208,12 @@ async def shrink_trace(
             "is; see how often it does with `mcpconc replay --times 50`"
         )
     return smaller or trace, bool(signals)
+
+
+def _hurried(trace: Trace, target: Target) -> None:
+    """Faults were injected into a target that had short limits."""
+    if trace.program.faults and isinstance(target, Hurries):
+        target.hurry()
 
 
 def _probe(trace: Trace) -> ProbeMode | None:

@@ -80,6 +80,7 @@ def fuzz(args: Namespace) -> Exit:
         scheduler=args.scheduler,
         calls=_calls(args.calls, args.model, control),
         share=args.share,
+        nemesis=_nemesis(args, control),
         shrink=not args.no_shrink,
         machine=_machine(args.machine),
         itself=_itself(args),
@@ -93,6 +94,22 @@ def fuzz(args: Namespace) -> Exit:
     if args.json:
         _document(documents.campaign_document(done))
     return done.exit
+
+
+def _nemesis(args: Namespace, control: bool) -> tuple[str, ...]:
+    """:raises UsageError: for a fault that there is not, or where faults cannot be injected."""
+    from mcpconc import nemesis
+
+    asked = [name for listed in args.nemesis or () for name in listed]
+    names = nemesis.chosen(asked, nemesis.KINDS)
+    if names and control:
+        raise UsageError(
+            "--nemesis: faults come by time, and a scheduler that decides inside the calls knows "
+            "nothing of them; give --scheduler free, barrier, convoy or mixed"
+        )
+    if names and args.model == "self":
+        raise UsageError("--nemesis: under faults no target is its own model; leave --model out")
+    return names
 
 
 def replay(args: Namespace) -> Exit:

@@ -118,7 +118,7 @@ def test_every_flag_of_fuzz_arrives(asked: dict[str, Any]) -> None:
     words = (
         "fuzz --target empirica==1.14.18 --agents 7 --max-time 1m30s --runs 9 --seed 5 --out o"
         " --identity isolated,shared --identity explicit --inflight 3 --scheduler convoy"
-        " --calls 20 --share 0.25 --no-shrink --start fork"
+        " --calls 20 --share 0.25 --no-shrink --start fork --nemesis cancel,hold-lock"
     )
     assert main(words.split()) == 0
     del asked["machine"]
@@ -139,7 +139,23 @@ def test_every_flag_of_fuzz_arrives(asked: dict[str, Any]) -> None:
         "share": 0.25,
         "shrink": False,
         "start": "fork",
+        "nemesis": ("cancel", "hold-lock"),
     }
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        ("--nemesis kill-serve", "did you mean kill-server"),
+        ("--nemesis cancel --scheduler random", "give --scheduler free"),
+        ("--nemesis all --model self", "no target is its own model"),
+    ],
+)
+def test_faults_that_cannot_be_injected(
+    asked: dict[str, Any], capsys: Capture, words: str, why: str
+) -> None:
+    assert main(["fuzz", *words.split()]) == Exit.USAGE
+    assert why in capsys.readouterr().err
 
 
 def test_the_target_as_its_own_model(asked: dict[str, Any]) -> None:

@@ -203,6 +203,13 @@ def test_the_summary_of_one_that_was_interrupted(golden: Golden) -> None:
     golden("summary-interrupted", summary(cut))
 
 
+def test_the_summary_tells_faults_by_what_became_of_them() -> None:
+    stormy = replace(FINISHED, faults={"cancel": {"data lost": 1, "by itself": 4}})
+    said = summary(stormy)
+    assert "faults, and how the target recovered:" in said
+    assert "cancel  4× by itself, 1× data lost" in said
+
+
 def test_a_path_is_never_cut() -> None:
     path = Path("/very/long" * 20) / "lost-task-0a1b2c3d"
     done = replace(FINISHED, kept=(replace(labelled(Label.RACE), path=path),))

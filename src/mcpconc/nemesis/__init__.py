@@ -9,16 +9,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from mcpconc.nemesis import client, databases, processes
+from mcpconc.nemesis import client, data, databases, files, git, processes
 from mcpconc.nemesis.base import Family, Kind
-from mcpconc.nemesis.plan import chosen, with_faults
+from mcpconc.nemesis.plan import chosen, possible, with_faults
 from mcpconc.nemesis.storm import Weather
 
-__all__ = ["ALL", "KINDS", "NONE", "Family", "Kind", "Weather", "chosen", "with_faults"]
-
-ALL, NONE = "all", "none"
+__all__ = ["KINDS", "Family", "Kind", "Weather", "chosen", "possible", "with_faults"]
 
 KINDS: Mapping[str, Kind] = MappingProxyType(
-    {kind.name: kind for module in (processes, client, databases) for kind in module.KINDS}
+    {
+        kind.name: kind
+        for module in (processes, client, databases, files, git, data)
+        for kind in module.KINDS
+    }
 )
 """All faults by name."""

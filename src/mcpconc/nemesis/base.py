@@ -78,8 +78,11 @@ class Strike:
         return self.world.group(session.pid) & self.world.members() or {session.pid}
 
     def callers(self) -> set[int]:
-        """The processes that are at work on calls of the agent."""
-        return {pid for pid in self.world.strays() if agent_of(pid) == self.agent}
+        """The processes that are at work on calls of the agent. Of a warm start that is the fork;
+        what only waits for it in the place of the program is none."""
+        shims = str(self.world.shims or "\0")
+        strays = self.world.strays().items()
+        return {p for p, command in strays if shims not in command and agent_of(p) == self.agent}
 
     @asynccontextmanager
     async def away(self) -> AsyncIterator[None]:

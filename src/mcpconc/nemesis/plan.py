@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from difflib import get_close_matches
+from pathlib import Path
 
 from mcpconc.errors import UsageError
+from mcpconc.nemesis.base import Kind
 from mcpconc.program import Fault, Program
+from mcpconc.target.base import Progress
 
-__all__ = ["chosen", "with_faults"]
+__all__ = ["chosen", "possible", "with_faults"]
 
 SECOND = 0.25
 """Probability of a further fault in the same run, where several are asked for."""
@@ -32,6 +35,21 @@ def chosen(names: Sequence[str], known: Collection[str]) -> tuple[str, ...]:
             hint = f"did you mean {' or '.join(near)}?" if near else "see `mcpconc list`"
             raise UsageError(f"--nemesis {name}: there is no such fault; {hint}")
     return tuple(dict.fromkeys(name for name in names if name != "none"))
+
+
+def possible(
+    names: Sequence[str], kinds: Mapping[str, Kind], root: Path, progress: Progress
+) -> tuple[str, ...]:
+    """Those of the faults that can be injected into a world at `root`; `progress` is told which
+    cannot, and why."""
+    found = []
+    for name in names:
+        why = kinds[name].lacking(root)
+        if why:
+            progress(f"fault {name} is left out: {why}")
+        else:
+            found.append(name)
+    return tuple(found)
 
 
 def with_faults(program: Program, names: Sequence[str], seed: int) -> Program:

@@ -71,7 +71,7 @@ async def _one(
         if not failed:
             how = success
             break
-        said.append(failed)
+        said += [failed] if failed not in said else []
     recorder.note("recovery", agent, how=how.value, said=said, text=how.value)
 
 

@@ -16,13 +16,13 @@ from mcpconc.oracle.common import Fate
 from mcpconc.oracle.weather import ended, spells, weathered
 from mcpconc.oracle.writes import State, Write, deleted, look_up, present
 
-__all__ = ["CLASSES", "LOST", "Met", "Torn", "storms"]
+__all__ = ["CLASSES", "LOST", "NOT_ASKED", "Met", "Torn", "storms"]
 
 LOST = "data lost"
 CLASSES = ("by itself", "on the next call", "after a restart", "needs a person", LOST)
 """From harmless to bad. The first four are what fresh calls of the agents took (the worst of them
 counts); `LOST` is what was acknowledged and is not there."""
-MISSED = "never began"
+MISSED, NOT_ASKED, HIDDEN = "never began", "not asked", "hidden by another"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +38,10 @@ class Torn:
 @dataclass(frozen=True, slots=True)
 class Met:
     """One fault. `outcome` is one of `CLASSES`, "" where nothing was asked of the target
-    afterwards, or ``never began``. `unanswered` calls were in flight under it and nobody knows
-    what they did; `torn` are those of them that are known to be half done. `lost` is what
-    acknowledged calls of the run wrote and is not there. `said` are refusals after the storm.
+    afterwards, ``never began``, or ``hidden by another`` where that one destroyed something.
+    `unanswered` calls were in flight under it and nobody knows what they did; `torn` are those
+    that are known to be half done. `lost` is what acknowledged calls of the run wrote and is not
+    there. `said` are refusals after the storm.
 
     Torn and lost things count for every fault of the run."""
 
@@ -66,7 +67,9 @@ def storms(run: Run) -> tuple[Met, ...]:
     said = tuple(text for note in recovery for text in note.value["said"])
     outcome = max((note.value["how"] for note in recovery), key=_rank, default="")
     met = []
-    for spell in spells(history):
+    every = spells(history)
+    spoilt = any(spell.spoils for spell in every)
+    for spell in every:
         under = [
             op
             for op in history.operations
@@ -76,7 +79,7 @@ def storms(run: Run) -> tuple[Met, ...]:
             Met(
                 spell.fault,
                 spell.call,
-                LOST if lost else outcome,
+                HIDDEN if spoilt and not spell.spoils else LOST if lost else outcome,
                 spell.text,
                 tuple(op.call for op in under),
                 torn,

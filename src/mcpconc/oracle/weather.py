@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from mcpconc.history import Event, History, Operation, Outcome
+from mcpconc.history import Event, EventType, History, Operation, Outcome
 
 __all__ = ["STATE", "TIMING", "Spell", "ended", "spells", "weathered"]
 
@@ -87,14 +87,23 @@ def weathered(history: History) -> tuple[History, Mapping[str, str]]:
     for spell in spoilt:
         left_out |= dict.fromkeys(STATE, f"{spell.fault} destroyed {spell.spoils}")
     last, ends = len(history.events), ended(history)
+    doubtful: dict[int, str] = {}  # event that answered → why that says nothing
 
     def judged(op: Operation) -> Operation:
         if op.outcome in (None, Outcome.SUCCESS):
             return op
         for spell in met:
             if spell.refuses and spell.covers(op, ends.get(op.call, last)):
-                why = f"refused under {spell.fault}"
+                why = f"{op.outcome} under {spell.fault}"
+                doubtful[ends[op.call]] = why
                 return replace(op, returned=None, outcome=None, why=why)
         return op
 
-    return History(history.events, tuple(map(judged, history.operations))), left_out
+    operations = tuple(map(judged, history.operations))
+    events = [
+        replace(event, type=EventType.INFO, value={**event.value, "why": doubtful[event.index]})
+        if event.index in doubtful
+        else event
+        for event in history.events
+    ]
+    return History(tuple(events), operations), left_out

@@ -44,6 +44,7 @@ def campaign_document(done: CampaignFinished) -> dict[str, Any]:
         "infra": done.infra,
         "never_succeeded": list(done.never),
         "never_called": list(done.unused),
+        "faults": {name: dict(outcomes) for name, outcomes in done.faults.items()},
         "costs": None if done.costs is None else costs_document(done.costs),
         "out": str(done.out),
         "findings": [

@@ -26,6 +26,13 @@ __all__ = ["lanes"]
 
 NARROWEST = 24
 MARGIN = "  "
+WEATHER = {
+    "fault": "fault",
+    "healed": "healed",
+    "fault-missed": "no fault",
+    "fault-failed": "fault failed",
+}
+"""Notes of a nemesis, and how they are told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,13 +77,13 @@ def lanes(
     out: list[str] = []
     if parts[Phase.PREFIX]:
         out.append(_rule("before" if parts[Phase.LANE] else "one call at a time", width))
-        out += _sequential(parts[Phase.PREFIX], names, focus, width, rows, several)
+        out += _sequential(parts[Phase.PREFIX], history, names, focus, width, rows, several)
     if parts[Phase.LANE]:
         out.append(_rule("concurrent", width))
         out += _concurrent(parts[Phase.LANE], history, names, focus, width, rows)
     if parts[Phase.SUFFIX]:
         out.append(_rule("read-back", width))
-        out += _sequential(parts[Phase.SUFFIX], names, focus, width, rows, several)
+        out += _sequential(parts[Phase.SUFFIX], history, names, focus, width, rows, several)
     if not calls:
         out.append(_rule("nothing was sent", width))
     out.append(_rule("", width))
@@ -121,16 +128,22 @@ def _kept(calls: Sequence[_Call], focus: Collection[str], most: int) -> set[str]
 
 def _sequential(
     calls: Sequence[_Call],
+    history: History,
     names: Names,
     focus: Collection[str],
     width: int,
     rows: int,
     several: bool,
 ) -> Iterator[str]:
-    """One line a call; with `several` agents in the run each says whose it is."""
+    """One line a call; with `several` agents in the run each says whose it is. Faults that come
+    between two calls, or in one, stand before the next."""
     kept = _kept(calls, focus, rows)
     hidden = 0
+    first = min(call.start.index for call in calls)
+    faults = [e for e in history.events if e.value.get("what") in WEATHER and e.index > first]
     for call in calls:
+        while faults and faults[0].index < call.start.index:
+            yield MARGIN * 2 + clip(_noted(faults.pop(0), names), width - 2 * len(MARGIN))
         if call.id not in kept:
             hidden += 1
             continue
@@ -144,6 +157,10 @@ def _sequential(
         yield MARGIN * 2 + clip(line + answer, room)
     if hidden:
         yield _hidden(hidden)
+    over = max(call.end.index if call.end else call.start.index for call in calls)
+    for event in faults:
+        if event.index <= over:
+            yield MARGIN * 2 + clip(_noted(event, names), width - 2 * len(MARGIN))
 
 
 def _hidden(count: int) -> str:
@@ -210,7 +227,9 @@ class _Block:
         yield " " * self.gutter + "".join(self._head(a).ljust(self.column) for a in self.agents)
         for event in history.events:
             call = starts.get(event.index) or ends.get(event.index)
-            noted = event.type is EventType.NOTE and event.agent in self.agents
+            noted = event.type is EventType.NOTE and (
+                event.agent in self.agents or event.value.get("what") in WEATHER
+            )
             if call is None and not noted:
                 continue
             passed = [index for index in waiting if index < event.index]
@@ -256,10 +275,7 @@ class _Block:
         return (f"{index:>3}  " if numbered else " " * self.gutter) + "".join(cells)
 
     def _note(self, event: Event) -> str:
-        value = event.value
-        of = event.call or f"agent {event.agent}"
-        text = f"! {value.get('what', '')} of {of}: {value.get('text', '')}"
-        return " " * self.gutter + clip(self.names.text(text), self.width - self.gutter)
+        return " " * self.gutter + clip(_noted(event, self.names), self.width - self.gutter)
 
     def _room(self, agent: int) -> int:
         return self.column - 4 - 2 * self.slots[agent]
@@ -281,6 +297,13 @@ class _Block:
             placeholder=" …",
             break_on_hyphens=False,
         )
+
+
+def _noted(event: Event, names: Names) -> str:
+    what, said = event.value.get("what", ""), event.value.get("text", "")
+    if what in WEATHER:  # what is done to everybody, or says to whom it is done
+        return names.text(f"! {WEATHER[what]}: {said or event.value.get('fault', '')}")
+    return names.text(f"! {what} of {event.call or f'agent {event.agent}'}: {said}")
 
 
 def _brackets(open_slots: Collection[int], slot: int, slots: int, mark: str) -> str:

@@ -5,11 +5,12 @@ from __future__ import annotations
 
 import inspect
 import sys
+import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from mcpconc import oracle, schedule, strategies
+from mcpconc import nemesis, oracle, schedule, strategies
 from mcpconc.errors import McpconcError
 from mcpconc.reference.plants import PLANTS
 from mcpconc.report.finding import titled
@@ -45,6 +46,10 @@ def listing(roots: Sequence[Path]) -> dict[str, list[Entry]]:
             _entry(name, f"for each run one of {', '.join(schedule.members(name))}, by seed")
             for name in (schedule.MIXED, schedule.PORTFOLIO)
         ],
+        "faults": [
+            _entry(kind.name, f"{kind.family}: {kind.about}" + _needs(kind))
+            for kind in nemesis.KINDS.values()
+        ],
         "identity modes": [_entry(mode.value, IDENTITIES[mode]) for mode in Identity],
         "machines": [_entry(name, machine) for name, machine in _machines()],
         "tools": [_entry(tool, "CascadeMachine") for tool in sorted(CascadeMachine.tools)],
@@ -60,6 +65,14 @@ def _entry(name: str, about: Any) -> Entry:
     if not isinstance(about, str):
         about = (inspect.getdoc(about) or "").split("\n\n")[0]
     return {"name": name, "about": " ".join(about.split())}
+
+
+def _needs(kind: nemesis.Kind) -> str:
+    """What a fault takes, and whether it is to be had here."""
+    if not kind.needs:
+        return ""
+    missing = kind.lacking(Path(tempfile.gettempdir()) / "world")
+    return f"; needs {kind.needs}" + (f", not to be had here: {missing}" if missing else "")
 
 
 def _module(of: Any) -> Any:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from mcpconc.errors import Exit
 from mcpconc.events import CampaignFinished, Kept
 from mcpconc.oracle.base import Label
+from mcpconc.oracle.storms import CLASSES
 from mcpconc.report.costs import costs_table
 from mcpconc.report.finding import MEANING, confirmation, titled
 
@@ -66,6 +67,7 @@ def _lines(done: CampaignFinished) -> Iterator[str]:
         f"  {done.runs} programs, {done.calls} calls, overlap {done.overlap:.1f} avg /"
         f" {done.overlap_max} max, {done.unknown} undecided, {done.infra} infra"
     )
+    yield from _faults(done)
     if found:
         yield f"  traces in {done.out / 'traces'}"
     first = next((entry.path for entry in done.kept if entry.path), None)
@@ -73,6 +75,16 @@ def _lines(done: CampaignFinished) -> Iterator[str]:
         yield f"  mcpconc show {first}"
     verdict = VERDICTS.get(done.exit, done.exit.name)
     yield f"{verdict} · {done.stop} · seed {done.seed} · exit {done.exit.value}"
+
+
+def _faults(done: CampaignFinished) -> Iterator[str]:
+    """What became of each fault, the worst last: ``kill-server  12× after a restart``."""
+    if done.faults:
+        yield "  faults, and how the target recovered:"
+    width = max(map(len, done.faults), default=0)
+    for name, outcomes in done.faults.items():
+        ranked = sorted(outcomes, key=lambda o: CLASSES.index(o) if o in CLASSES else len(CLASSES))
+        yield f"    {name.ljust(width)}  {', '.join(f'{outcomes[o]}× {o}' for o in ranked)}"
 
 
 def _finding(entry: Kept) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -16,6 +17,7 @@ __all__ = [
     "CALL_SECONDS",
     "MARKER",
     "REST_SECONDS",
+    "Ages",
     "Answers",
     "Hurries",
     "Identity",
@@ -236,6 +238,18 @@ class Answers(Protocol):
     def question(self) -> tuple[str, Mapping[str, Any]] | None:
         """Tool and arguments of a cheap read; what it answers does not matter. None where it
         has none."""
+        ...
+
+
+@runtime_checkable
+class Ages(Protocol):
+    """A target whose database has had other schemas, and is brought up to date when opened."""
+
+    def age(self, database: sqlite3.Connection) -> str:
+        """Take from its main database what the last releases added; gives what that was.
+
+        :raises sqlite3.Error: if it cannot be taken.
+        """
         ...
 
 

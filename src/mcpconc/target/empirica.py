@@ -8,6 +8,7 @@ import json
 import math
 import os
 import shutil
+import sqlite3
 import tempfile
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -48,6 +49,13 @@ NESTED_SECONDS = 30.0
 but git is not stopped; and whoever waits for SQLite's lock is not let go while it is held."""
 UNSCALED_AGENTS = 10
 BOUND_AGENTS = 64
+FORGOTTEN = 12
+ADDED_LATE = (
+    ("goals", "completion_reason"),
+    ("project_findings", "resolution_kind"),
+    ("project_findings", "retrieval_count_at_resolution"),
+)
+"""Migrations, and columns of theirs, that an older release does not know."""
 KEPT_CHECKOUTS = 3
 """How many states of one checkout stay installed, those used last."""
 SHARED_INSTANCE = "mcpconc-all"
@@ -261,6 +269,19 @@ class EmpiricaTarget:
     def hurry(self) -> None:
         """Servers that are started from now on kill the processes of calls sooner."""
         self.limits = HURRIED
+
+    def age(self, database: sqlite3.Connection) -> str:
+        """Take away the last migrations and the columns that they added."""
+        applied = "SELECT migration_id FROM schema_migrations ORDER BY migration_id DESC LIMIT ?"
+        last = [row[0] for row in database.execute(applied, (FORGOTTEN,))]
+        database.executemany("DELETE FROM schema_migrations WHERE migration_id = ?", zip(last))
+        taken = []
+        for table, column in ADDED_LATE:
+            known = [row[1] for row in database.execute(f"PRAGMA table_info({table})")]
+            if column in known:
+                database.execute(f"ALTER TABLE {table} DROP COLUMN {column}")
+                taken.append(f"{table}.{column}")
+        return f"without {len(last)} migrations and {', '.join(taken) or 'no column'}"
 
     def fresh(self, name: str, agent: int, token: str) -> tuple[Call, ...]:
         """See `mcpconc.target.fresh`."""

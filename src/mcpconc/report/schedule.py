@@ -92,11 +92,11 @@ def _said(turn: Turn, ids: Mapping[tuple[int, int], str], about: str) -> str:
     if not turn.labels:
         return f"ran all of {call}" if turn.ends else f"sent {call}"
     first, (last, in_last) = _step(turn.labels[0]), _last(turn.labels)
+    if turn.begins and turn.ends:
+        return f"ran all of {call}{_with(_named(turn.labels, about))}"
     if turn.begins:
-        if turn.ends:
-            return f"ran all of {call}{_with(_named(turn.labels, about))}"
-        between = _with(_named(turn.labels[:-in_last], about))
-        return f"ran {call}{f'{between},' if between else ''} up to {last}"
+        named = _with(_named(turn.labels[:-in_last], about))
+        return f"ran {call}{f'{named},' if named else ''} up to {last}"
     if turn.ends:
         between = _named(turn.labels[1:], about, but=first)
         return f"went on with {_and([first, *between])} to the end of {id or turn.tool}"

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from mcpconc.model.base import SNAPSHOT, Op, Reject
+from mcpconc.model.empirica.artifacts import Change
+from mcpconc.model.empirica.batches import DENIED
 from mcpconc.model.empirica.common import OK, Quirky, Refusal, same_objective, same_text
 from mcpconc.model.empirica.dependencies import Dependencies
-from mcpconc.model.empirica.findings import Finding, Findings
 from mcpconc.model.empirica.goals import Goal, GoalModel, Shown, Task
 from mcpconc.model.empirica.missing import Missing
 from mcpconc.model.empirica.objectives import Objectives, OpenGoals
@@ -407,26 +408,7 @@ def test_dependencies_need_their_goals() -> None:
     assert rejected(Dependencies(), refusal) == ""
 
 
-# ---------------------------------------------------------------------- findings and unknowns
-
-
-def found(id: str, subject: str | None, output: Hashable | None = None) -> Op:
-    return call("finding_log", Finding(id, "wet", subject, "s"), output or id)
-
-
-def test_one_finding_per_text_and_the_first_words_stay() -> None:
-    state = run(Findings(), found("f1", "a"), found("f1", "b"))
-    assert state == Finding("f1", "wet", "a", "s")
-    assert rejected(Findings(), found("f1", "a"), found("f2", "b")) == "finding_id"
-
-
-def test_findings_left_are_compared() -> None:
-    def rows(*subjects: str) -> Op:
-        return call(SNAPSHOT, None, tuple(Finding("f1", "wet", s, "s") for s in subjects))
-
-    assert rejected(Findings(), found("f1", "a"), rows("a")) == ""
-    assert rejected(Findings(), found("f1", "a"), rows("b")) == "subject"
-    assert rejected(Findings(), found("f1", "a"), rows("a", "b")) == "rows"
+# ---------------------------------------------------------------------- unknowns
 
 
 LOG = call("unknown_log", "u1", "u1")
@@ -447,6 +429,17 @@ def test_resolving_is_repeatable_and_survives_logging_again() -> None:
     assert rejected(Unknowns(), resolve("a")) == "unknown-not-found"
     missing = resolve("a", "u1", Refusal("unknown-not-found"))
     assert rejected(Unknowns(), LOG, missing) == "spurious-unknown-not-found"
+
+
+def test_batches_close_and_delete_unknowns_too() -> None:
+    closed = call("resolve_artifacts", Change("u1", (("is_resolved", 1), ("resolved_by", "b"))))
+    assert run(Unknowns(), LOG, closed) == Unknown("u1", True, "b")
+    gone = call("delete_artifacts", Change("u1", None))
+    assert run(Unknowns(), LOG, gone, call("unknown_log", "u2", "u2")) == Unknown("u2")
+    assert rejected(Unknowns(), LOG, gone, LOG, call("unknown_log", "u2", "u2")) == "unknown_id"
+    denied = call("delete_artifacts", Change("u1", None), DENIED)
+    assert rejected(Unknowns(), LOG, denied) == "ok"
+    assert run(excused(Unknowns(), "deleted-not-ok"), LOG, denied) is None
 
 
 @pytest.mark.parametrize(

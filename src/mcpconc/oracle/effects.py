@@ -95,7 +95,8 @@ def _deduplicated(state: State) -> Iterator[Finding]:
     for writes in groups.values():
         rows = list(dict.fromkeys(key for write in writes for key in write.rows))
         done = [w for w in writes if w.acknowledged]
-        ids = list(dict.fromkeys(w.effect.id for w in done if w.effect.id is not None))
+        told = [w.effect.id for w in done if not deleted(state, w.effect)]
+        ids = list(dict.fromkeys(id for id in told if id is not None))
         if len(rows) > 1:
             yield duplicate(state, writes, rows)
         elif not rows:

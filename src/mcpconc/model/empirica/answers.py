@@ -21,9 +21,11 @@ HUMAN = frozenset({"checkpoint_create", "checkpoint_load", "handoff_create"})
 
 TIMEOUT = "Command timed out ("
 TRUNCATED = "⚠️ Truncated ("
+UNASSESSED = "No CASCADE workflow assessments found"
 
 CLASSES: tuple[tuple[str, str], ...] = (
     ("Similar goal(s) already exist", "similar-goal"),
+    ("Failed to resolve issue", "issue-not-found"),
     ("Dependency goal not found", "goal-not-found"),
     ("Goal not found or not stale", "not-stale"),
     ("Goal not found", "goal-not-found"),
@@ -37,17 +39,32 @@ CLASSES: tuple[tuple[str, str], ...] = (
     ("Dependency already exists", "dependency-exists"),
     ("Circular dependency", "dependency-cycle"),
     ("No unknown matched", "unknown-not-found"),
+    ("no finding matched", "artifact-not-found"),
+    ("superseded_by ", "no-successor"),
     ("Invalid session_id", "session-not-found"),
     ("pre-validation failed", "session-not-found"),
+    ("Missing required: session_id", "no-session"),
+    ("could not auto-derive from active transaction", "no-session"),
     ("No session to mark stale", "no-session"),
     ("No active transaction", "no-session"),
+    ("No instances match capabilities", "no-instance"),
+    ("dispatch failed", "not-sent"),
+    ("Memory compact error", "no-input"),
     ("Invalid input", "invalid-input"),
+    ("Config must include", "invalid-input"),
     ("must include 'vectors'", "invalid-input"),
     ("Vectors must be a dictionary", "invalid-input"),
     ("unsupported operand", "invalid-input"),
     ("must be between", "invalid-input"),
     ("must be 0.0-1.0", "invalid-input"),
     ("Missing required", "invalid-input"),
+    ("Unrecognised top-level key", "invalid-input"),
+    ("Body must include", "invalid-input"),
+    ("No deletions, edges", "invalid-input"),
+    ("note text required", "invalid-input"),
+    ("Run `empirica log-artifacts --schema`", "invalid-input"),
+    ("Could not resolve session_id or project_id", "no-session"),
+    ("Could not resolve project_id", "no-project"),
     ("Legacy mode requires", "invalid-input"),
     ("Unknown tool", "unknown-tool"),
 )
@@ -70,7 +87,7 @@ def interpret(tool: str, text: str) -> Answer:
         return _garbled("not JSON", text)
     if len(documents) == 1 and not rest.strip():
         document = documents[0]
-        if document.get("ok") is False:
+        if document.get("ok") is False and not _listed(tool, document):
             return _failed(document)
         if tool == "checkpoint_create":
             return _garbled("not a checkpoint", text)
@@ -79,6 +96,8 @@ def interpret(tool: str, text: str) -> Answer:
         return Answer(Outcome.SUCCESS, document)
     if tool == "handoff_create" and len(documents) == 2 and not rest.strip():
         return Answer(Outcome.SUCCESS, documents[0])
+    if tool == "handoff_create" and UNASSESSED in text:
+        return Answer(Outcome.REFUSED, {"error": "no-assessments", "message": UNASSESSED})
     if documents:
         return _garbled("more than one JSON document", text)
     if tool == "checkpoint_create":
@@ -86,6 +105,11 @@ def interpret(tool: str, text: str) -> Answer:
     if tool == "checkpoint_load" and "No checkpoint found" in text:
         return Answer(Outcome.SUCCESS, {"found": False})
     return _garbled("not JSON", text)
+
+
+def _listed(tool: str, document: Mapping[str, Any]) -> bool:
+    """Whether an answer that says that it failed lists what it has done all the same."""
+    return tool == "delete_artifacts" and bool(document.get("items")) and "deleted" in document
 
 
 def _documents(text: str) -> tuple[list[Mapping[str, Any]], str]:

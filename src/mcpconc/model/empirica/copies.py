@@ -6,10 +6,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from mcpconc.model.empirica.artifact_copies import artifacts_kept_twice
 from mcpconc.model.empirica.assessments import reflex, vectors_of
 from mcpconc.model.empirica.common import DATABASE, token_in
 from mcpconc.model.empirica.effects import NOTES
 from mcpconc.model.empirica.facts import blob
+from mcpconc.model.empirica.whereabouts import kept_in_files
 from mcpconc.model.spec import Copies
 from mcpconc.snapshot import Row, Snapshot
 
@@ -21,14 +23,14 @@ def kept_twice(snapshot: Snapshot) -> Iterator[Copies]:
         yield from _goal(row, _note(snapshot, f"{NOTES}/goals/{row['id']}"))
     for row in snapshot.rows(DATABASE, "subtasks"):
         yield from _task(row)
-    for row in snapshot.rows(DATABASE, "project_findings"):
-        note = _note(snapshot, f"{NOTES}/findings/{row['id']}")
-        key = str(row["id"])
-        yield from _same("finding", key, row, note, ("finding", "subject", "session_id"))
+    yield from artifacts_kept_twice(snapshot)
     for row in snapshot.rows(DATABASE, "project_unknowns"):
         yield from _unknown(row, _note(snapshot, f"{NOTES}/unknowns/{row['id']}"))
     yield from _reflexes(snapshot, snapshot.rows(DATABASE, "reflexes"))
     yield from _sessions(snapshot)
+    for row in snapshot.rows(DATABASE, "handoff_reports"):
+        yield from _handoff(snapshot, row)
+    yield from kept_in_files(snapshot)
 
 
 def _note(snapshot: Snapshot, ref: str) -> Mapping[str, Any] | None:
@@ -107,6 +109,21 @@ def _reflexes(snapshot: Snapshot, rows: Sequence[Row]) -> Iterator[Copies]:
         if vectors is not None:
             both = {"row": known.vectors, "note": vectors}
             yield Copies("reflexes", place, "vectors", both)
+
+
+def _handoff(snapshot: Snapshot, row: Row) -> Iterator[Copies]:
+    """A report is a row and two notes: a short one for programs, a long one for people."""
+    key = str(row["session_id"])
+    ref = f"{NOTES}/handoff/{key}"
+    for fact, column, place in (
+        ("compressed_json", "compressed_json", ref),
+        ("markdown", "markdown_report", f"{ref}/markdown"),
+    ):
+        texts = snapshot.notes.get(place, {})
+        note = next(iter(texts.values()), None)
+        text = str(row.get(column) or "")
+        copy = {"column": text.strip(), "note": note.strip() if note is not None else None}
+        yield Copies("handoff", key, fact, copy)
 
 
 def _sessions(snapshot: Snapshot) -> Iterator[Copies]:

@@ -10,15 +10,15 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from mcpconc.history import Operation
+from mcpconc.model.empirica.artifact_effects import NOTES, artifact_effects
 from mcpconc.model.empirica.assessments import vectors_of
-from mcpconc.model.empirica.common import DATABASE, same_text
+from mcpconc.model.empirica.common import DATABASE
 from mcpconc.model.empirica.facts import Facts
 from mcpconc.model.empirica.reflexes import RISKY
 from mcpconc.model.spec import Companion, Effect, Mode
 
 __all__ = ["NOTES", "effects_of"]
 
-NOTES = "refs/notes/empirica"
 PHASES = {
     "submit_preflight_assessment": "PREFLIGHT",
     "submit_check_assessment": "CHECK",
@@ -27,11 +27,12 @@ PHASES = {
 
 
 def effects_of(known: Facts) -> Iterator[Effect]:
-    """The effects of all operations, in order of invocation."""
+    """The effects of all operations."""
     for o in known.operations:
         declare = DECLARED.get(o.tool)
         if declare is not None:
             yield from declare(known, o)
+    yield from artifact_effects(known)
 
 
 def _id(o: Operation, field: str) -> str | None:
@@ -105,37 +106,6 @@ def _assessment(known: Facts, o: Operation) -> Iterator[Effect]:
         values=values,
         owner={"session_id": session} if session else {},
         companions=companions,
-    )
-
-
-def _project(known: Facts, o: Operation) -> str:
-    told = o.data.get("project_id")
-    return str(told) if told else known.project.get(str(o.args.get("session_id")), "")
-
-
-def _finding_log(known: Facts, o: Operation) -> Iterator[Effect]:
-    yield _artifact(known, o, "finding", "project_findings")
-
-
-def _unknown_log(known: Facts, o: Operation) -> Iterator[Effect]:
-    yield _artifact(known, o, "unknown", "project_unknowns")
-
-
-def _artifact(known: Facts, o: Operation, kind: str, table: str) -> Effect:
-    id = _id(o, f"{kind}_id")
-    note = Companion("note", ref=f"{NOTES}/{kind}s/{id}")
-    return Effect(
-        call=o.call,
-        mode=Mode.DEDUPLICATE,
-        kind=kind,
-        database=DATABASE,
-        table=table,
-        where=_where(o, id, "subject", kind),
-        values=_given(o, kind, "subject"),
-        owner=_given(o, "session_id"),
-        key=f"{_project(known, o)}:{same_text(o.args.get(kind, ''))}",
-        id=id,
-        companions=(note,) if id else (),
     )
 
 
@@ -250,11 +220,40 @@ def _goals_add_dependency(known: Facts, o: Operation) -> Iterator[Effect]:
         )
 
 
+def _handoff_create(known: Facts, o: Operation) -> Iterator[Effect]:
+    session = _id(o, "session_id") or str(o.args.get("session_id") or "")
+    if session:
+        note = Companion("note", ref=f"{NOTES}/handoff/{session}", contains=o.token)
+        yield Effect(
+            call=o.call,
+            mode=Mode.OVERWRITE,
+            kind="handoff",
+            database=DATABASE,
+            table="handoff_reports",
+            where={"session_id": session},
+            values=_given(o, "task_summary", "next_session_context"),
+            target=session,
+            companions=(note,),
+        )
+
+
+def _issue_resolve(known: Facts, o: Operation) -> Iterator[Effect]:
+    id = str(o.args.get("issue_id"))
+    yield Effect(
+        call=o.call,
+        mode=Mode.OVERWRITE,
+        kind="issue",
+        database=DATABASE,
+        table="auto_captured_issues",
+        where={"id": id},
+        values={"status": "resolved", **_given(o, "resolution")},
+        target=id,
+    )
+
+
 DECLARED: Mapping[str, Callable[[Facts, Operation], Iterator[Effect]]] = {
     "session_create": _session_create,
     **dict.fromkeys(PHASES, _assessment),
-    "finding_log": _finding_log,
-    "unknown_log": _unknown_log,
     "unknown_resolve": _unknown_resolve,
     "goals_create": _goals_create,
     "goals_complete": _goals_complete,
@@ -262,4 +261,6 @@ DECLARED: Mapping[str, Callable[[Facts, Operation], Iterator[Effect]]] = {
     "goals_add_task": _goals_add_task,
     "goals_complete_task": _goals_complete_task,
     "goals_add_dependency": _goals_add_dependency,
+    "handoff_create": _handoff_create,
+    "issue_resolve": _issue_resolve,
 }

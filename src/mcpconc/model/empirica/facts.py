@@ -17,6 +17,8 @@ from mcpconc.snapshot import Row, Snapshot
 
 __all__ = ["Facts", "blob", "facts"]
 
+MESSAGES = "refs/notes/empirica/messages/"
+
 TOKEN_COLUMNS: Mapping[str, tuple[str, ...]] = {
     "sessions": ("subject",),
     "reflexes": ("reasoning", "reflex_data"),
@@ -25,6 +27,13 @@ TOKEN_COLUMNS: Mapping[str, tuple[str, ...]] = {
     "goal_dependencies": ("description",),
     "project_findings": ("subject", "finding", "finding_data"),
     "project_unknowns": ("subject", "unknown", "unknown_data"),
+    "project_dead_ends": ("subject", "approach", "dead_end_data"),
+    "mistakes_made": ("mistake",),
+    "assumptions": ("assumption",),
+    "decisions": ("rationale", "choice"),
+    "notes": ("text",),
+    "epistemic_sources": ("title",),
+    "handoff_reports": ("task_summary",),
 }
 """Table → the columns that hold the token of the call that inserted the row."""
 
@@ -36,7 +45,7 @@ class Facts:
     `operations` leaves usage errors out: they did nothing. `project` is session → project,
     `instance` agent → instance id ("" where the target knows none), `goal_of_task`,
     `session_of_goal`, `objective_of_goal` and `key_of_unknown` ((project, normalised text))
-    are by id; `written` is table → token → row.
+    are by id; `written` is table → token → row, `message` token → what the bus keeps of it.
     """
 
     operations: tuple[Operation, ...]
@@ -49,6 +58,7 @@ class Facts:
     objective_of_goal: Mapping[str, str]
     key_of_unknown: Mapping[str, tuple[str, str]]
     written: Mapping[str, Mapping[str, Row]]
+    message: Mapping[str, Mapping[str, Any]]
 
     def rows(self, table: str) -> Sequence[Row]:
         return self.snapshot.rows(DATABASE, table) if self.snapshot is not None else ()
@@ -82,7 +92,7 @@ def facts(operations: Sequence[Operation], snapshot: Snapshot | None) -> Facts:
             token = token_in(*(row.get(column) for column in columns))
             if token:
                 found.setdefault(token, row)
-    known = Facts(done, snapshot, {}, {}, {}, {}, {}, {}, {}, written)
+    known = Facts(done, snapshot, {}, {}, {}, {}, {}, {}, {}, written, {})
     sessions: dict[str, Row | None] = {str(r["session_id"]): r for r in rows["sessions"]}
     project = {key: str(r.get("project_id") or "") for key, r in sessions.items() if r is not None}
     instance: dict[int, str] = {}
@@ -120,7 +130,20 @@ def facts(operations: Sequence[Operation], snapshot: Snapshot | None) -> Facts:
         objective_of_goal=objective,
         key_of_unknown=unknown,
         written=written,
+        message=_messages(snapshot),
     )
+
+
+def _messages(snapshot: Snapshot | None) -> Mapping[str, Mapping[str, Any]]:
+    """Token → message, of all those that carry a token."""
+    found: dict[str, Mapping[str, Any]] = {}
+    for ref, texts in (snapshot.notes if snapshot is not None else {}).items():
+        for text in texts.values() if ref.startswith(MESSAGES) else ():
+            message = blob({"note": text}, "note")
+            token = token_in(message.get("body"))
+            if token:
+                found.setdefault(token, message)
+    return found
 
 
 def blob(row: Row, column: str) -> Mapping[str, Any]:

@@ -16,6 +16,7 @@ from importlib.resources import files
 from typing import Any
 
 from mcpconc.history import Operation, Outcome
+from mcpconc.model.empirica.batches import BATCHES
 from mcpconc.model.empirica.common import DATABASE
 from mcpconc.model.empirica.facts import blob
 from mcpconc.model.spec import Footprint
@@ -37,6 +38,9 @@ VARIABLE = frozenset(
 """Tables in which the number of rows depends on what is there, or on a tail that runs on after
 the answer and may be cut short: only the most that ever happens is known, and it is no bound."""
 
+REPLACED = {"handoff_reports": "session_id"}
+"""Tables into which rows are put by INSERT OR REPLACE, and what names a row there."""
+
 ISSUES = f"rows:{DATABASE}.auto_captured_issues"
 VARYING = {f"rows:{DATABASE}.{table}": (0, MANY) for table in sorted(VARIABLE)}
 UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
@@ -56,6 +60,12 @@ def owner_of(operation: Operation) -> str:
         return str(operation.args.get("task_id") or "")
     if operation.tool == "unknown_resolve":
         return str(operation.args.get("unknown_id") or "")
+    if operation.tool == "issue_resolve":
+        return str(operation.args.get("issue_id") or "")
+    if operation.tool == "finding_resolve":
+        return str(operation.args.get("finding_id") or "")
+    if operation.tool in BATCHES:  # whoever owns what they work on
+        return ""
     told = operation.data.get("session_id") if operation.succeeded else None
     return str(told or operation.args.get("session_id") or "")
 
@@ -80,11 +90,24 @@ def footprint_of(operation: Operation) -> Footprint | None:
     learned = _learned().get(f"{operation.tool} {operation.outcome}")
     if learned is not None and operation.tool.endswith("_assessment"):
         learned = Footprint({**VARYING, **learned.changes}, learned.foreign)
+    if learned is not None and operation.tool in BATCHES:
+        learned = _many(learned, operation)
     if operation.outcome is not Outcome.REFUSED:
         return learned
     if learned is None:  # never seen refused: then it should leave nothing
         return Footprint({ISSUES: (0, MANY)}) if f"{operation.tool} success" in _learned() else None
     return Footprint({**learned.changes, ISSUES: (0, MANY)}, learned.foreign)
+
+
+def _many(learned: Footprint, operation: Operation) -> Footprint:
+    """A batch leaves at most as much as so many of the largest that was learned from: which of
+    its items left what is for other oracles to say."""
+    times = sum(len(v) for v in operation.args.values() if isinstance(v, list | tuple))
+
+    def most(bounds: Mapping[str, tuple[int, int]]) -> dict[str, tuple[int, int]]:
+        return {key: (0, high * max(times, 1)) for key, (_, high) in bounds.items()}
+
+    return Footprint(most(learned.changes), most(learned.foreign))
 
 
 def changes(before: Snapshot, after: Snapshot) -> Mapping[tuple[str, str], int]:
@@ -95,9 +118,9 @@ def changes(before: Snapshot, after: Snapshot) -> Mapping[tuple[str, str], int]:
     owners = _owners(after)
     for database, tables in after.tables.items():
         for table, rows in tables.items():
-            old = {_key(row): row for row in before.rows(database, table)}
+            old = {_key(table, row): row for row in before.rows(database, table)}
             for row in rows:
-                was = old.pop(_key(row), None)
+                was = old.pop(_key(table, row), None)
                 if was is None:
                     found[f"rows:{database}.{table}", _row_owner(table, row, owners)] += 1
                 else:
@@ -119,7 +142,9 @@ def changes(before: Snapshot, after: Snapshot) -> Mapping[tuple[str, str], int]:
     return found
 
 
-def _key(row: Row) -> Any:
+def _key(table: str, row: Row) -> Any:
+    if table in REPLACED:  # a row that is replaced gets another rowid
+        return row.get(REPLACED[table])
     rowid = row.get("_rowid_")
     return rowid if rowid is not None else json.dumps(row, sort_keys=True, default=str)
 
@@ -127,7 +152,7 @@ def _key(row: Row) -> Any:
 def _altered(table: str, was: Row, row: Row) -> Iterator[str]:
     for column, value in row.items():
         old = was.get(column)
-        if old == value:
+        if old == value or column == "_rowid_":
             continue
         a, b = blob(was, column), blob(row, column)
         if a and b:
@@ -152,6 +177,10 @@ def _owners(snapshot: Snapshot) -> Mapping[str, str]:
         ("goals", "id"),
         ("project_findings", "id"),
         ("project_unknowns", "id"),
+        ("project_dead_ends", "id"),
+        ("mistakes_made", "id"),
+        ("assumptions", "id"),
+        ("decisions", "id"),
         ("cascades", "cascade_id"),
     ):
         for row in snapshot.rows(DATABASE, table):
@@ -179,6 +208,8 @@ def _path_id(path: str) -> str:
 
 
 def _path_owner(path: str, owners: Mapping[str, str]) -> str:
+    if "/messages/" in path:  # named by an id that no answer tells
+        return ""
     id = _path_id(path)
     return owners.get(id, id)
 

@@ -8,9 +8,12 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from mcpconc.history import Operation
+from mcpconc.model.empirica.batches import dry
+from mcpconc.model.empirica.batches import logged as artifacts_of
 from mcpconc.model.empirica.common import answer, token_in
 from mcpconc.model.empirica.effects import PHASES
 from mcpconc.model.empirica.facts import TOKEN_COLUMNS, Facts, blob
+from mcpconc.model.empirica.kinds import KINDS
 from mcpconc.model.empirica.sessions import closed_by
 from mcpconc.model.empirica.unknowns import LIST_LIMIT
 from mcpconc.model.spec import Log, Seen, View
@@ -23,10 +26,11 @@ MADE: Mapping[str, tuple[str, str, str, str]] = {
     "goals": ("goal", "goals_create", "goal_id", "id"),
     "subtasks": ("task", "goals_add_task", "task_id", "id"),
     "goal_dependencies": ("dependency", "goals_add_dependency", "dependency_id", "id"),
-    "project_findings": ("finding", "finding_log", "finding_id", "id"),
-    "project_unknowns": ("unknown", "unknown_log", "unknown_id", "id"),
 }
 """Table → (kind, tool that inserts, field of its answer, column) that name a row."""
+
+UNREASONED = "Batch deletion — non-pertinent"
+"""What is written down of a deletion for which no reason was given."""
 
 
 def attributed(known: Facts) -> Iterator[tuple[str, str, str, str]]:
@@ -43,6 +47,7 @@ def attributed(known: Facts) -> Iterator[tuple[str, str, str, str]]:
             if writer is None or writer.tool != tool:
                 writer = answered.get(str(row[column]))
             yield (kind, table, str(row[column]), writer.call if writer is not None else "")
+    yield from _artifacts_attributed(known, tokens)
     closing = defaultdict(list)
     for o in known.of("session_create"):
         for sid in closed_by(o):
@@ -51,6 +56,26 @@ def attributed(known: Facts) -> Iterator[tuple[str, str, str, str]]:
     for row in known.rows("reflexes"):
         kind, writer = _reflex_writer(known, row, tokens, closing, maybe)
         yield (kind, "reflexes", str(row["id"]), writer.call if writer is not None else "")
+
+
+def _artifacts_attributed(
+    known: Facts, tokens: Mapping[str, Operation]
+) -> Iterator[tuple[str, str, str, str]]:
+    """As `attributed`, of artifacts; what is written down of a deletion is a decision too."""
+    made = list(artifacts_of(known.operations, known.rows))
+    deletions = [o for o in known.of("delete_artifacts") if not dry(o)]
+    for kind in KINDS.values():
+        makers = {one.op.call for one in made if one.kind is kind}
+        answered = {one.id: one.op for one in made if one.kind is kind and one.output == one.id}
+        for row in known.rows(kind.table):
+            name, id = kind.name, str(row[kind.id])
+            writer = tokens.get(token_in(*(row.get(c) for c in TOKEN_COLUMNS[kind.table])))
+            if writer is None or writer.call not in makers:
+                writer = answered.get(id)
+            if writer is None and kind.name == "decision":
+                reasons = {o.args.get("reason") or UNREASONED: o for o in reversed(deletions)}
+                name, writer = "audit", reasons.get(row.get("rationale"))
+            yield (name, kind.table, id, writer.call if writer is not None else "")
 
 
 def _reflex_writer(
@@ -87,6 +112,7 @@ def logged(known: Facts) -> Iterator[Log]:
         ("goals", "goal", "project_id", "created_timestamp"),
         ("subtasks", "task", "goal_id", "created_timestamp"),
         ("project_unknowns", "unknown", "project_id", "created_timestamp"),
+        ("epistemic_sources", "source", "project_id", "discovered_at"),
     ):
         lists: dict[str, list[tuple[str, Any]]] = defaultdict(list)
         for row in known.rows(table):
@@ -109,7 +135,7 @@ def lists_seen(known: Facts) -> Iterator[Seen]:
         if not o.succeeded:
             continue
         session = str(o.args.get("session_id"))
-        if o.tool == "epistemics_list":
+        if o.tool == "epistemics_list" or (o.tool == "epistemics_show" and not o.args.get("phase")):
             shown = o.data.get("trajectories") or ()
             ids = tuple(f"{t.get('phase')} {t.get('timestamp')}" for t in shown)
             yield Seen(o.call, "reflexes", session, ids)
@@ -122,6 +148,11 @@ def lists_seen(known: Facts) -> Iterator[Seen]:
             whole = bool(o.args.get("all")) and not 0 <= limit <= len(ids)
             project = str((o.data.get("filters") or {}).get("project_id"))
             yield Seen(o.call, "unknown", project, ids, complete=whole)
+        elif o.tool == "source_list":
+            shown = o.data.get("sources") or ()
+            ids = tuple(str(source.get("id")) for source in reversed(shown))
+            whole = not {"type", "direction"} & o.args.keys()
+            yield Seen(o.call, "source", str(o.data.get("project_id")), ids, complete=whole)
         elif o.tool == "goals_list":
             # Goals come and go between the two lists by being completed.
             ids = tuple(str(g["goal_id"]) for g in reversed(o.data.get("goals") or ()))
@@ -144,7 +175,7 @@ def private(known: Facts) -> Iterator[View]:
                 owners[str(found)].add(o.agent)
                 openers.setdefault(str(found), o)
         homes[str(o.data.get("session_id") or o.args.get("session_id"))].add(o.agent)
-    for table in ("project_findings", "project_unknowns", "reflexes", "goals"):
+    for table in (*(kind.table for kind in KINDS.values()), "reflexes", "goals"):
         for row in known.rows(table):
             writer = tokens.get(token_in(*(row.get(c) for c in TOKEN_COLUMNS[table])))
             found = row.get("transaction_id")

@@ -7,12 +7,19 @@ from collections.abc import Mapping, Sequence
 from mcpconc.history import Operation
 from mcpconc.model.base import Partition
 from mcpconc.model.empirica import (
+    artifacts,
     assessments,
+    constants,
     dependencies,
-    findings,
+    edges,
     goal_calls,
+    handoffs,
+    inbox,
+    issues,
     objectives,
+    registry,
     sessions,
+    tallies,
     unknowns,
 )
 from mcpconc.model.empirica.answers import HUMAN
@@ -41,6 +48,20 @@ TOKEN_FIELDS: Mapping[str, tuple[str, ...]] = {
     "goals_mark_stale": ("reason",),
     "goals_add_dependency": ("description",),
     "checkpoint_create": ("metadata",),
+    "deadend_log": ("subject", "approach"),
+    "mistake_log": ("mistake",),
+    "assumption_log": ("assumption",),
+    "decision_log": ("rationale", "choice"),
+    "note": ("text",),
+    "log_artifacts": ("nodes",),
+    "finding_resolve": ("resolution",),
+    "resolve_artifacts": ("resolutions",),
+    "update_artifacts": ("updates",),
+    "delete_artifacts": ("reason",),
+    "handoff_create": ("task_summary",),
+    "issue_resolve": ("resolution",),
+    "bus_register": ("subscribes",),
+    "bus_dispatch": ("payload",),
 }
 """Tool → the arguments that may carry the call's token, best first.
 
@@ -53,7 +74,11 @@ to be shared. `goals_activate` and `goals_refresh` have no free field, reads nee
 
 MODELLED: frozenset[str] = frozenset(TOKEN_FIELDS) | {
     *("goals_activate", "goals_refresh", "goals_progress", "goals_list", "goals_get_tasks"),
-    *("unknown_list", "checkpoint_load", "epistemics_list", "assess_state"),
+    *("unknown_list", "checkpoint_load", "epistemics_list", "assess_state", "source_list"),
+    *("resume_previous_session", "issue_list", "project_bootstrap", "workspace_overview"),
+    *("bus_instances", "bus_status", "bus_poll", "sync_status"),
+    *("efficiency_report", "lesson_list", "get_empirica_introduction", "calibration_report"),
+    "epistemics_show",
 }
 """The tools that the models speak of."""
 
@@ -74,7 +99,14 @@ class EmpiricaSpec:
             *objectives.partitions(known),
             *dependencies.partitions(known),
             *unknowns.partitions(known),
-            *findings.partitions(known),
+            *artifacts.partitions(known),
+            *edges.partitions(known),
+            *handoffs.partitions(known),
+            *registry.partitions(known),
+            *inbox.partitions(known),
+            *issues.partitions(known),
+            *tallies.partitions(known),
+            *constants.partitions(known),
         ]
 
     def effects(self, operations: Sequence[Operation]) -> Sequence[Effect]:

@@ -1,7 +1,8 @@
 """Unknowns: one row per project and text, open until it is resolved.
 
 Logging a text once more answers the id of the row that is there, also of a resolved one.
-Resolving is repeatable; the last one's words stay.
+Resolving is repeatable; the last one's words stay. What is deleted is gone, and its text is free
+again.
 """
 
 from __future__ import annotations
@@ -12,8 +13,9 @@ from dataclasses import dataclass, replace
 
 from mcpconc.history import Operation
 from mcpconc.model.base import SNAPSHOT, Op, Partition, Reject
+from mcpconc.model.empirica.artifacts import Artifact, Artifacts, Change, change_of, project_of
+from mcpconc.model.empirica.batches import changed, logged
 from mcpconc.model.empirica.common import (
-    NONE,
     OK,
     Quirky,
     Refusal,
@@ -25,7 +27,7 @@ from mcpconc.model.empirica.common import (
     spurious,
 )
 from mcpconc.model.empirica.facts import Facts
-from mcpconc.model.empirica.missing import missing
+from mcpconc.model.empirica.missing import Missing, missing
 
 __all__ = ["Unknown", "Unknowns", "partitions"]
 
@@ -52,12 +54,15 @@ class Unknowns(Quirky):
 
     ``unknown_log``: input is the id that the row has if this call makes it ("" where nobody
     knows), output the id answered. ``unknown_resolve``: input is (id, resolved_by).
-    ``unknown_list``: input is which it asks for (open, resolved, all), output the `Unknown`
-    shown, or OK where the list leaves it out. A snapshot's output is the rows of this text.
+    Batches that change it: input a `Change`. ``unknown_list``: input is which it asks for (open,
+    resolved, all), output the `Unknown` shown, or OK where the list leaves it out. A snapshot's
+    output is the rows of this text.
+
+    Quirk ``deleted-not-ok``: as for other artifacts.
     """
 
     name: str = "unknown"
-    known_quirks: frozenset[str] = NONE
+    known_quirks: frozenset[str] = frozenset({"deleted-not-ok"})
 
     def initial(self) -> State:
         return None
@@ -71,6 +76,8 @@ class Unknowns(Quirky):
             return reject if reject is not None else (state,)
         if op.name == "unknown_resolve":
             return _resolve(state, op)
+        if isinstance(op.input, Change):
+            return self._change(state, op.input, op.output)
         if isinstance(op.output, Refusal):
             return spurious(op.output)
         if state is None:
@@ -79,6 +86,15 @@ class Unknowns(Quirky):
             return Reject("unknown_id", state.id, op.output)
         return (state,)
 
+    def _change(self, state: State, change: Change, output: Hashable) -> Sequence[State] | Reject:
+        row = None
+        if state is not None:
+            told = (("is_resolved", state.resolved), ("resolved_by", state.resolved_by))
+            row = Artifact(state.id, told)
+        model = Artifacts(absent="unknown-not-found", quirks=self.quirks)
+        after = model.change(row, change, output)
+        return after if isinstance(after, Reject) else tuple(map(_seen_as, after))
+
     def pure(self, op: Op) -> bool:
         return op.name in ("unknown_list", SNAPSHOT) or isinstance(op.output, Refusal)
 
@@ -86,6 +102,14 @@ class Unknowns(Quirky):
         if state is None:
             return "no row"
         return f"resolved by {state.resolved_by!r}" if state.resolved else "open"
+
+
+def _seen_as(row: Artifact | None) -> State:
+    if row is None:
+        return None
+    told = dict(row.values)
+    by = told["resolved_by"]
+    return Unknown(row.id, bool(told["is_resolved"]), None if by is None else str(by))
 
 
 def _resolve(state: State, op: Op) -> Sequence[State] | Reject:
@@ -133,18 +157,26 @@ def partitions(known: Facts) -> Iterator[Partition]:
     """One per (project, normalised text), and one per id that nothing has."""
     ops: dict[Key, list[Op]] = defaultdict(list)
     projected: dict[Key, set[str]] = defaultdict(set)
-    for o in known.of("unknown_log"):
-        id = known.id(o, "unknown_id", "project_unknowns")
-        if id in known.key_of_unknown:
-            ops[known.key_of_unknown[id]].append(op(o, id, answer(o, id)))
+    stored = {str(row["id"]): row for row in known.rows("project_unknowns")}
+    made = list(logged(known.operations, known.rows))
+    home = dict(known.key_of_unknown)
+    for one in made:
+        if one.kind.name == "unknown" and one.id:
+            project = project_of(known, one, stored)
+            key = home.setdefault(one.id, (project, same_text(str(one.values["unknown"]))))
+            ops[key].append(op(one.op, one.id, one.output))
     nothing: list[tuple[str, Operation]] = []
     for o in known.of("unknown_resolve"):
         id = str(o.args.get("unknown_id"))
-        key = known.key_of_unknown.get(id)
-        if key is None:
-            nothing.append((id, o))
+        if id in home:
+            ops[home[id]].append(op(o, (id, o.args.get("resolved_by")), answer(o, OK)))
         else:
-            ops[key].append(op(o, (id, o.args.get("resolved_by")), answer(o, OK)))
+            nothing.append((id, o))
+    absent: dict[str, list[Op]] = defaultdict(list)
+    for change in changed(known.operations, made):
+        if change.kind.name == "unknown":
+            calls = ops[home[change.id]] if change.id in home else absent[change.id]
+            calls.append(op(change.op, change_of(change), change.output))
     for o in known.of("unknown_list"):
         for key, shown in _list_shows(o, ops):
             ops[key].append(op(o, _asked(o), answer(o, shown)))
@@ -159,6 +191,8 @@ def partitions(known: Facts) -> Iterator[Partition]:
         left = tuple(rows[key]) if known.snapshot is not None else None
         yield partition("unknown", key[1], Unknowns(), ops[key], left, projected[key])
     yield from missing("unknown", "unknown-not-found", nothing)
+    for id, calls in absent.items():
+        yield partition("unknown", id, Missing(error="unknown-not-found"), calls)
 
 
 def _asked(o: Operation) -> str:

@@ -1,5 +1,5 @@
 """How often a program is worth running under controlled schedules: as long as that shows orders of
-steps that were not seen before.
+steps that were not seen before. And what has to be known of its tools before the first time.
 """
 
 from __future__ import annotations
@@ -7,11 +7,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from mcpconc import trace as traces
 from mcpconc.program import Program
+from mcpconc.rig import Rig
 from mcpconc.schedule.conflicts import Pairs, interleaving
+from mcpconc.schedule.learn import Learn
 from mcpconc.schedule.points import Step
 
-__all__ = ["MOST", "Turn"]
+__all__ = ["MOST", "Turn", "acquaint"]
 
 MOST = 12
 """Runs of one program: other programs show more than the last interleavings of one."""
@@ -24,7 +27,7 @@ orders as in earlier runs of this campaign."""
 
 @dataclass(slots=True)
 class Turn:
-    """One program, and what its runs showed. `exhausted` says whether another run is a waste."""
+    """One program, and what its runs showed."""
 
     program: Program
     runs: int = 0
@@ -41,5 +44,26 @@ class Turn:
         self.known.add(name)
 
     @property
+    def spent(self) -> bool:
+        """Whether its runs have stopped showing anything new."""
+        return self.repeated >= BARREN or self.barren >= 2 * BARREN
+
+    @property
     def exhausted(self) -> bool:
-        return self.runs >= MOST or self.repeated >= BARREN or self.barren >= 2 * BARREN
+        """Whether another run is a waste."""
+        return self.spent or self.runs >= MOST
+
+
+async def acquaint(on: Rig, lesson: Program) -> bool:
+    """Run a program one call at a time, unjudged, to see what its tools touch; whether there was
+    any of which nothing was known.
+
+    :raises TargetError: if a server that died does not come up again.
+    """
+    control = on.world.control
+    tools = {call.tool for lane in lesson.lanes for call in lane}
+    if control is None or tools <= control.learned.tools.keys():
+        return False
+    ran = await on.execute(lesson, Learn(), 0)
+    traces.discard(ran.directory)
+    return True

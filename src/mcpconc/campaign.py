@@ -7,6 +7,7 @@ labels and keeps a trace (`keep`). Whatever happens, what was found is on disk.
 
 from __future__ import annotations
 
+import math
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -18,12 +19,13 @@ from pathlib import Path
 import anyio
 import anyio.to_thread
 
-from mcpconc.again import Turn
+from mcpconc.again import Turn, acquaint
 from mcpconc.alone import its_own_model
 from mcpconc.errors import Exit, TargetError, UsageError
 from mcpconc.events import (
     CampaignFinished,
     CampaignStarted,
+    Covered,
     Emit,
     InfraTrouble,
     RunFinished,
@@ -39,11 +41,12 @@ from mcpconc.program import Program
 from mcpconc.rig import Execution, Rig, in_flight, outcomes, rig
 from mcpconc.schedule import members
 from mcpconc.schedule.counts import Costs, total
+from mcpconc.schedule.coverage import Coverage
 from mcpconc.strategies import CascadeMachine, Knobs, ProgramMachine, generate
 from mcpconc.target import resolve
 from mcpconc.target.base import Hurries, Identity, Progress, Target
 from mcpconc.target.warm import Start
-from mcpconc.variety import Feature, focused, varied
+from mcpconc.variety import Feature, focused, lessons, varied
 from mcpconc.verdict import Verdict
 from mcpconc.world import ProbeMode
 
@@ -61,6 +64,9 @@ CONFIRM_SHARE = 0.2
 
 CONFIRM_LEAST = 60.0
 """Seconds that there are for that at least."""
+
+LEARN_SHARE = 0.2
+"""Of the whole time, at most this much on learning what tools touch."""
 
 LATE = 0.4
 """Of the whole time; from here on also what was seen only once is minimised."""
@@ -139,10 +145,26 @@ class Tally:
     undecided: dict[str, None] = field(default_factory=dict)
     overlap: float = 0.0
     overlap_max: int = 0
+    programs: set[str] = field(default_factory=set)
+    exhausted: set[str] = field(default_factory=set)
+    learning: int = 0
+    coverage: Coverage | None = None
     costs: list[Costs] = field(default_factory=list)
     faults: dict[str, Counter[str]] = field(default_factory=dict)
     sent: Counter[str] = field(default_factory=Counter)
     succeeded: Counter[str] = field(default_factory=Counter)
+
+    def covered(self) -> Covered | None:
+        if self.coverage is None:
+            return None
+        pairs, possible = self.coverage.total()
+        return Covered(
+            pairs=pairs,
+            possible=possible,
+            programs=len(self.programs),
+            exhausted=len(self.exhausted),
+            learning=self.learning,
+        )
 
     def add(self, execution: Execution, program: str, identity: str) -> RunFinished:
         history = execution.run.history
@@ -219,6 +241,7 @@ async def fuzz(config: FuzzConfig, emit: Emit) -> CampaignFinished:
             config = replace(config, machine=await _offered(target, rigs[0], config.machine))
             faults = possible(config.nemesis, KINDS, rigs[0].world.root, progress)
             config = replace(config, nemesis=faults)
+            tally.coverage = _coverage(rigs) if config.control else None
             if config.observe:
                 tally.costs = [on.world.control.costs for on in rigs if on.world.control]
             started = config.clock()
@@ -263,10 +286,21 @@ async def fuzz(config: FuzzConfig, emit: Emit) -> CampaignFinished:
         overlap=tally.overlap,
         overlap_max=tally.overlap_max,
         faults={name: dict(counter) for name, counter in sorted(tally.faults.items())},
+        coverage=tally.covered(),
         costs=total(costs.table() for costs in tally.costs) if config.observe else None,
     )
     emit(done)
     return done
+
+
+def _coverage(rigs: Sequence[Rig]) -> Coverage | None:
+    """What is learned of the target in one of its worlds holds in all of them."""
+    coverage = Coverage()
+    for on in rigs:
+        if on.world.control is None:
+            return None
+        on.world.control.learned, on.world.control.pairs = coverage.learned, coverage.pairs
+    return coverage
 
 
 async def _offered(target: Target, on: Rig, machine: type[ProgramMachine]) -> type[ProgramMachine]:
@@ -298,11 +332,14 @@ async def _loop(
 
     :raises TargetError: if the target does not even let the first run be made.
     """
-    drawn = programs(config)
+    coverage = tally.coverage
+    drawn = programs(config) if coverage is None else programs(config, coverage.weight)
     turns = cycle(rigs)
     troubles = 0
     turn: Turn | None = None
     on = rigs[0]
+    if coverage is not None:
+        await _learn(config, on, tally, emit, started)
     for n in count():
         try:
             await _minimise(config, keeper, started)
@@ -317,11 +354,14 @@ async def _loop(
                 if program is None:
                     return "the strategy has no more programs"
                 on, turn = next(turns), Turn(program)
+                tally.programs.add(turn.program.digest())
             seed = config.seed * 7919 + n
             program = with_faults(turn.program, config.nemesis, seed)
             execution = await on.run(program, config.scheduler, seed)
-            if execution.steps and on.world.control is not None:
-                turn.add(execution.steps, on.world.control.pairs)
+            if execution.steps and coverage is not None:
+                turn.add(execution.steps, coverage.pairs)
+                if turn.spent:
+                    tally.exhausted.add(turn.program.digest())
             else:
                 turn = None
         except TargetError as error:
@@ -338,6 +378,25 @@ async def _loop(
         emit(tally.add(execution, program.digest(), on.identity.value))
         keeper.note(on, execution)
     raise AssertionError("count() does not end")
+
+
+async def _learn(config: FuzzConfig, on: Rig, tally: Tally, emit: Emit, started: float) -> None:
+    """See what tools touch before anything is controlled, as far as its share of the time goes."""
+    until = started + LEARN_SHARE * (config.max_time if config.max_time is not None else math.inf)
+    try:
+        for lesson in await anyio.to_thread.run_sync(_lessons, config):
+            if config.clock() >= until:
+                return
+            tally.learning += await acquaint(on, lesson)
+    except TargetError as error:
+        tally.infra += 1
+        emit(InfraTrouble(str(error)))
+
+
+def _lessons(config: FuzzConfig) -> list[Program]:
+    """Programs that have all the tools of the machine."""
+    knobs = replace(_knobs(config), calls=LARGE)
+    return list(lessons(generate(config.machine, knobs, config.seed, BATCH)))
 
 
 async def _minimise(config: FuzzConfig, keeper: Keeper, started: float) -> None:
@@ -390,10 +449,23 @@ def _exit(interrupted: bool, tally: Tally, keeper: Keeper) -> Exit:
     return Exit.PASSED
 
 
-def programs(config: FuzzConfig) -> Iterator[Program]:
-    """What a campaign runs, for as long as it runs: the same programs for the same seed."""
+def _knobs(config: FuzzConfig) -> Knobs:
+    return Knobs(
+        agents=config.agents,
+        calls=config.calls,
+        share=config.share,
+        inflight=config.inflight,
+    )
+
+
+def programs(
+    config: FuzzConfig, weight: Callable[[Program], float] = lambda program: 1.0
+) -> Iterator[Program]:
+    """What a campaign runs, for as long as it runs: the same programs for the same seed and the
+    same `weight`, which says of small ones how much more a program may show; it is asked when the
+    next is taken."""
     small = config.itself is not None or config.control
-    knobs = Knobs(config.agents, LARGE if small else config.calls, config.share, config.inflight)
+    knobs = replace(_knobs(config), calls=LARGE if small else config.calls)
     seen: Counter[Feature] = Counter()
     given: set[str] = set()
     for start in count(0, POOL if small else 1):
@@ -413,6 +485,7 @@ def programs(config: FuzzConfig) -> Iterator[Program]:
             for program in fresh
             for cut in islice(focused(program, seen, config.calls, lanes), CUTS)
         }
-        for cut in varied([cut for digest, cut in cuts.items() if digest not in given]):
+        new = [cut for digest, cut in cuts.items() if digest not in given]
+        for cut in varied(new, weight):
             yield from repeat(cut, AGAIN if config.itself is not None else 1)
         given |= cuts.keys()

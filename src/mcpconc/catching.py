@@ -196,18 +196,17 @@ class _Programs:
     def _more(self) -> list[Program]:
         config = self._config
         seed = self._seed * 1_000_003 + len(self._known)
-        return varied(
-            [
-                program
-                for batch in range(config.batches)
-                for program in generate(
-                    config.machine,
-                    Knobs(config.agents, config.calls, SHARES[batch % 2], config.inflight),
-                    seed + batch,
-                    BATCH,
-                )
-            ]
-        )
+        written = [
+            program
+            for batch in range(config.batches)
+            for program in generate(
+                config.machine,
+                Knobs(config.agents, config.calls, SHARES[batch % 2], config.inflight),
+                seed + batch,
+                BATCH,
+            )
+        ]
+        return list(varied(written))
 
 
 async def one_seed(bench: Bench, seed: int) -> None:

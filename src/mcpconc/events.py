@@ -22,6 +22,7 @@ __all__ = [
     "CampaignEvent",
     "CampaignFinished",
     "CampaignStarted",
+    "Covered",
     "Emit",
     "FalseAlarm",
     "FindingFound",
@@ -151,6 +152,20 @@ class Kept:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Covered:
+    """What a controlled campaign has seen of the orders that there are: `pairs` of `possible` ones
+    as far as is known (`mcpconc.schedule.coverage`). Of so many `programs`, `exhausted` showed
+    nothing new any more. `learning` runs, which count nowhere else, were made one call at a time
+    to see what tools touch."""
+
+    pairs: int
+    possible: int
+    programs: int
+    exhausted: int
+    learning: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CampaignFinished:
     """The end of a campaign, however it came.
 
@@ -159,8 +174,8 @@ class CampaignFinished:
     never succeeded, `unused` those that were never sent. `unknown` counts runs with something
     undecided, of which `undecided` is a sample of lines, `infra` the `InfraTrouble`s. `faults` is
     fault → what became of it (`mcpconc.oracle.storms`) → times.
-    `costs` is what calls did inside the target, those of minimising included, or None where
-    nothing was counted.
+    `coverage` is None where nothing was controlled, `costs` what calls did inside the target,
+    those of minimising included, or None where nothing was counted.
     """
 
     exit: Exit
@@ -179,6 +194,7 @@ class CampaignFinished:
     overlap: float = 0.0
     overlap_max: int = 0
     faults: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    coverage: Covered | None = None
     costs: tuple[Cost, ...] | None = None
 
 

@@ -9,7 +9,7 @@ test prioritisation: Rothermel et al., IEEE TSE 27(10), 2001).
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import combinations
 from math import fsum
@@ -17,7 +17,7 @@ from math import fsum
 from mcpconc.cuts import needs, normal, overlaps
 from mcpconc.program import Call, Program, Ref
 
-__all__ = ["Feature", "features", "focused", "varied"]
+__all__ = ["Feature", "features", "focused", "lessons", "varied"]
 
 Feature = tuple[str, ...]
 
@@ -96,18 +96,19 @@ def _named(call: Call, made: Mapping[str, Call]) -> Iterator[tuple[Ref | str, st
             yield value, name
 
 
-def varied(programs: Sequence[Program]) -> list[Program]:
-    """The same programs, most telling first: every beginning of the list shows about as much as
-    so few programs can."""
+def varied(
+    programs: Sequence[Program], weight: Callable[[Program], float] = lambda program: 1.0
+) -> Iterator[Program]:
+    """The same programs, most telling first: every beginning shows about as much as so few
+    programs can. What a program shows counts by its `weight`, which is asked anew each time that
+    one is taken: it may have changed by what was seen meanwhile."""
     left = [(features(program), program) for program in programs]
     seen: Counter[Feature] = Counter()
-    ordered: list[Program] = []
     while left:
-        best = max(range(len(left)), key=lambda n: _worth(left[n][0], seen))
+        best = max(range(len(left)), key=lambda n: weight(left[n][1]) * _worth(left[n][0], seen))
         shown, program = left.pop(best)
         seen.update(shown)
-        ordered.append(program)
-    return ordered
+        yield program
 
 
 def _worth(shown: Collection[Feature], seen: Counter[Feature]) -> float:
@@ -149,21 +150,37 @@ def focused(program: Program, seen: Counter[Feature], calls: int, lanes: int) ->
             yield small
 
 
+def lessons(programs: Sequence[Program]) -> Iterator[Program]:
+    """Few programs, cut out of these, in which each tool is called in a lane that is called in one
+    of theirs."""
+    left = {call.tool for program in programs for lane in program.lanes for call in lane}
+    while left:
+        firsts = [
+            {call.tool: call for lane in program.lanes for call in lane if call.tool in left}
+            for program in programs
+        ]
+        best = max(range(len(programs)), key=lambda n: len(firsts[n]))
+        yield _part(programs[best], list(firsts[best].values()))
+        left -= firsts[best].keys()
+
+
 def _meetings(program: Program) -> set[Feature]:
     """What is shown but for calls by themselves: races are between calls."""
     return {feature for feature in features(program) if feature[0] != "call"}
 
 
 def _cut(program: Program, chosen: Sequence[Call]) -> Program:
+    return normal(_part(program, chosen))
+
+
+def _part(program: Program, chosen: Sequence[Call]) -> Program:
     """The chosen calls in their lanes, and the others that they need in the prefix."""
     side_by_side = {call.id for call in chosen}
     kept = needs(program, side_by_side)
     before = [c for lane in program.lanes for c in lane if c.id in kept - side_by_side]
-    return normal(
-        replace(
-            program,
-            prefix=(*(call for call in program.prefix if call.id in kept), *before),
-            lanes=tuple(tuple(c for c in lane if c.id in side_by_side) for lane in program.lanes),
-            suffix=tuple(c for c in program.suffix if needs(program, [c.id]) <= kept | {c.id}),
-        )
+    return replace(
+        program,
+        prefix=(*(call for call in program.prefix if call.id in kept), *before),
+        lanes=tuple(tuple(c for c in lane if c.id in side_by_side) for lane in program.lanes),
+        suffix=tuple(c for c in program.suffix if needs(program, [c.id]) <= kept | {c.id}),
     )

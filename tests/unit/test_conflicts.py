@@ -94,8 +94,8 @@ def test_what_a_transaction_does_elsewhere_is_seen_at_once() -> None:
 
 def test_harmless_is_what_no_other_agents_tools_were_seen_to_disturb() -> None:
     known = Learned()
-    known.add("list", access("goals tasks"))
-    known.add("create", access("projects", "goals"))
+    known.add("list", "a", access("goals tasks"))
+    known.add("create", "b", access("projects", "goals"))
     both = known.harmless([["list"], ["create"]])
     assert both is not None
     assert both[0] == {"r:tasks"}

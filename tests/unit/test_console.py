@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +14,7 @@ from mcpconc.errors import Exit
 from mcpconc.events import (
     CampaignFinished,
     CampaignStarted,
+    Covered,
     FindingFound,
     InfraTrouble,
     Kept,
@@ -24,6 +26,7 @@ from mcpconc.events import (
 )
 from mcpconc.oracle.base import Finding, Label
 from mcpconc.report.console import Console, Paint
+from mcpconc.report.documents import campaign_document
 from mcpconc.report.summary import summary
 from mcpconc.report.tally import Tally, ago, block, clock, line
 from mcpconc.trace import Shrink
@@ -201,6 +204,13 @@ def test_the_summary_of_one_that_was_interrupted(golden: Golden) -> None:
     kept = (replace(labelled(Label.UNLABELLED), to_calls=12, path=None),)
     cut = replace(FINISHED, exit=Exit.INTERRUPTED, stop="interrupted", kept=kept)
     golden("summary-interrupted", summary(cut))
+
+
+def test_the_summary_of_a_controlled_one(golden: Golden) -> None:
+    covered = Covered(pairs=412, possible=1530, programs=20, exhausted=14, learning=9)
+    done = replace(FINISHED, coverage=covered)
+    golden("summary-covered", summary(done))
+    golden("summary-covered-json", json.dumps(campaign_document(done)["coverage"]) + "\n")
 
 
 def test_the_summary_tells_faults_by_what_became_of_them() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from mcpconc.events import CampaignFinished
+from mcpconc.events import CampaignFinished, Covered
 from mcpconc.oracle.base import Finding
 from mcpconc.recheck import Checked
 from mcpconc.report.costs import costs_document
@@ -45,6 +45,7 @@ def campaign_document(done: CampaignFinished) -> dict[str, Any]:
         "never_succeeded": list(done.never),
         "never_called": list(done.unused),
         "faults": {name: dict(outcomes) for name, outcomes in done.faults.items()},
+        "coverage": _covered(done.coverage),
         "costs": None if done.costs is None else costs_document(done.costs),
         "out": str(done.out),
         "findings": [
@@ -58,6 +59,18 @@ def campaign_document(done: CampaignFinished) -> dict[str, Any]:
             }
             for kept in done.kept
         ],
+    }
+
+
+def _covered(seen: Covered | None) -> dict[str, int] | None:
+    if seen is None:
+        return None
+    return {
+        "pairs_seen": seen.pairs,
+        "pairs_possible": seen.possible,
+        "programs": seen.programs,
+        "programs_exhausted": seen.exhausted,
+        "learning_runs": seen.learning,
     }
 
 

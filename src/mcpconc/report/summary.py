@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Iterator
 
 from mcpconc.errors import Exit
-from mcpconc.events import CampaignFinished, Kept
+from mcpconc.events import CampaignFinished, Covered, Kept
 from mcpconc.oracle.base import Label
 from mcpconc.oracle.storms import CLASSES
 from mcpconc.report.costs import costs_table
@@ -67,6 +67,8 @@ def _lines(done: CampaignFinished) -> Iterator[str]:
         f"  {done.runs} programs, {done.calls} calls, overlap {done.overlap:.1f} avg /"
         f" {done.overlap_max} max, {done.unknown} undecided, {done.infra} infra"
     )
+    if done.coverage is not None:
+        yield from _coverage(done.coverage)
     yield from _faults(done)
     if found:
         yield f"  traces in {done.out / 'traces'}"
@@ -75,6 +77,18 @@ def _lines(done: CampaignFinished) -> Iterator[str]:
         yield f"  mcpconc show {first}"
     verdict = VERDICTS.get(done.exit, done.exit.name)
     yield f"{verdict} · {done.stop} · seed {done.seed} · exit {done.exit.value}"
+
+
+def _coverage(seen: Covered) -> Iterator[str]:
+    yield (
+        f"  coverage: {seen.pairs} of {seen.possible} orders of conflicting statements,"
+        f" {seen.exhausted} of {seen.programs} different programs exhausted"
+    )
+    if seen.learning:
+        yield (
+            f"  {seen.learning} more {'run' if seen.learning == 1 else 'runs'}, one call at a time"
+            " and not judged, to learn what tools touch"
+        )
 
 
 def _faults(done: CampaignFinished) -> Iterator[str]:

@@ -10,6 +10,7 @@ of a database has in common is the object ``lock:DATABASE``.
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -27,6 +28,9 @@ __all__ = [
     "touch",
 ]
 
+LOCK = "lock:"
+"""Begins the object that every write transaction of a database has in common."""
+
 
 @dataclass(frozen=True, slots=True)
 class Access:
@@ -38,6 +42,13 @@ class Access:
 
     def __or__(self, other: Access) -> Access:
         return Access(self.reads | other.reads, self.writes | other.writes)
+
+    @property
+    def data(self) -> Access:
+        """Without the locks: what would have another value in the other order."""
+        if not any(name.startswith(LOCK) for name in self.writes):
+            return self
+        return Access(self.reads, frozenset(x for x in self.writes if not x.startswith(LOCK)))
 
     def marked(self) -> Iterable[str]:
         """``r:OBJECT`` and ``w:OBJECT``."""
@@ -88,7 +99,7 @@ def effective(point: Point, unseen: dict[str, set[str]]) -> Access:
         return Access(point.reads, point.writes)
     inside = f"{point.db}:"
     theirs = frozenset(name for name in point.writes if name.startswith(inside))
-    lock = frozenset({f"lock:{point.db}"})
+    lock = frozenset({f"{LOCK}{point.db}"})
     if point.lock:  # BEGIN, or a statement that is a transaction by itself
         begins = point.label.upper().startswith("BEGIN")
         return Access(point.reads, point.writes - theirs | lock if begins else point.writes | lock)
@@ -106,11 +117,16 @@ class Learned:
     """What calls of each tool were seen to touch."""
 
     tools: dict[str, Access] = field(default_factory=dict)
+    statements: dict[str, dict[str, Access]] = field(default_factory=dict)
+    """The same for each label, as far as others can notice it."""
+    changes: Counter[str] = field(default_factory=Counter)
+    """How often there was something new to know of a tool."""
 
-    def add(self, tool: str, access: Access) -> None:
-        known = self.tools.setdefault(tool, Access())
-        if not (access.reads <= known.reads and access.writes <= known.writes):
-            self.tools[tool] = known | access
+    def add(self, tool: str, label: str, access: Access) -> None:
+        _join(self.tools, tool, access)
+        known = self.statements.setdefault(tool, {})
+        if (access.reads or access.writes) and _join(known, label, access):
+            self.changes[tool] += 1
 
     def harmless(self, lanes: Sequence[Iterable[str]]) -> tuple[frozenset[str], ...] | None:
         """For each agent, given the tools that it calls: the accesses (``r:OBJECT``,
@@ -141,10 +157,19 @@ class Learned:
         return tuple(found)
 
 
+def _join(known: dict[str, Access], name: str, access: Access) -> bool:
+    """Add to what is known of this name; whether that was new."""
+    before = known.setdefault(name, Access())
+    if access.reads <= before.reads and access.writes <= before.writes:
+        return False
+    known[name] = before | access
+    return True
+
+
 def matters(access: Access, harmless: frozenset[str] | None, takes: bool) -> bool:
     """Whether a scheduler should choose here. What was never seen before matters. `takes` is
     whether a lock is taken here: letting go of one is nothing that others could do before."""
-    marked = [name for name in access.marked() if takes or not name.startswith("w:lock:")]
+    marked = [name for name in access.marked() if takes or not name.startswith(f"w:{LOCK}")]
     return bool(marked) if harmless is None else any(name not in harmless for name in marked)
 
 
@@ -208,12 +233,14 @@ class Pairs:
         """Count one run; the pairs that no earlier run had in this order.
 
         A pair is a step and the latest one of another agent that conflicts with it: what an
-        exchange of the two would change.
+        exchange of the two would change. Who came to a lock first changes nothing by itself.
         """
         found = set()
+        data = [Access(step.reads, step.writes).data for step in steps]
         for at, step in enumerate(steps):
-            for earlier in reversed(steps[:at]):
-                if earlier.agent != step.agent and conflict(earlier, step):
+            for before in range(at - 1, -1, -1):
+                earlier = steps[before]
+                if earlier.agent != step.agent and conflict(data[before], data[at]):
                     found.add((earlier.tool, earlier.label, step.tool, step.label))
                     break
         new = frozenset(found - self.seen.keys())

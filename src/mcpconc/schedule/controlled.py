@@ -194,7 +194,7 @@ class Controlled:
             return
         known = self._control.learned
         if lane.tool:
-            known.add(lane.tool, thread.access)
+            known.add(lane.tool, point.label, thread.access)
         self._back(lane)
         if thread.ordinal:
             self._met[thread.agent, thread.ordinal, point.label] += 1

@@ -381,12 +381,9 @@ def main() -> int:
         with ProcessPoolExecutor(args.jobs, mp_context=get_context("spawn")) as pool:
             rows = list(pool.map(replayed, paths, repeat(args.times), repeat(args.target)))
     version = traces[0].target_version if traces else ""
-    text = table(
-        rows,
-        f"{args.target} {version}",
-        f"python benchmarks/replays.py --count {args.count} --times {args.times} "
-        f"--seed {args.seed}",
-    )
+    how = "--traces DIR" if args.traces else f"--count {args.count} --seed {args.seed}"
+    command = f"python benchmarks/replays.py {how} --times {args.times}"
+    text = table(rows, f"{args.target} {version}", command)
     print(text)
     if args.target == "empirica":
         (HERE / "replays.md").write_text(text)

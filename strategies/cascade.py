@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, initialize, multiple
 
 from mcpconc.program import Program, Ref
+from mcpconc.strategies.bus import BUS_READS, BUS_WRITES, BusRules
+from mcpconc.strategies.handover import HANDOVER_READS, HANDOVER_WRITES, HandoverRules
 from mcpconc.strategies.machine import MISSING, Obj, ProgramMachine, act, chance
 
 __all__ = ["CascadeMachine"]
@@ -24,6 +26,8 @@ COMMON_TEXTS = ("cache layer", "retry budget", "index rebuild")
 COMMON_AI = "ai-common"
 
 READS = (
+    *HANDOVER_READS,
+    *BUS_READS,
     "unknown_list",
     "goals_list",
     "goals_get_tasks",
@@ -49,6 +53,8 @@ WRITES = (
     "goals_refresh",
     "goals_add_dependency",
     "checkpoint_create",
+    *HANDOVER_WRITES,
+    *BUS_WRITES,
 )
 TOOLS = WRITES + READS
 
@@ -57,7 +63,7 @@ texts = st.sampled_from(COMMON_TEXTS)
 vectors = st.fixed_dictionaries({"know": grades, "uncertainty": grades, "engagement": grades})
 
 
-class CascadeMachine(ProgramMachine):
+class CascadeMachine(HandoverRules, BusRules, ProgramMachine):
     """PREFLIGHT → INVESTIGATE → CHECK → ACT → POSTFLIGHT, by several agents at once."""
 
     tools = TOOLS

@@ -10,7 +10,7 @@ from hypothesis.stateful import Bundle, initialize, multiple
 
 from mcpconc.strategies.machine import MISSING, Obj, ProgramMachine, act, chance, needs
 
-__all__ = ["HANDOVER_READS", "HANDOVER_WRITES", "HandoverRules"]
+__all__ = ["FIRST_ISSUE", "HANDOVER_READS", "HANDOVER_WRITES", "OVERVIEWS", "HandoverRules"]
 
 HANDOVER_WRITES = ("handoff_create", "issue_resolve", "memory_compact")
 OVERVIEWS = (
@@ -22,7 +22,7 @@ OVERVIEWS = (
     "lesson_list",
     "get_empirica_introduction",
 )
-HANDOVER_READS = ("resume_previous_session", "project_bootstrap", *OVERVIEWS)
+HANDOVER_READS = ("resume_previous_session", "project_bootstrap", "epistemics_show", *OVERVIEWS)
 FIRST_ISSUE = "breadcrumbs.auto_captured_issues.0.id"
 
 
@@ -78,6 +78,15 @@ class HandoverRules(ProgramMachine):
         elif ai is not None:
             args["ai_id"] = ai
         self.call(agent, "resume_previous_session", args)
+
+    @act(theirs=chance, phase=st.sampled_from((None, "PREFLIGHT", "CHECK", "POSTFLIGHT")))
+    @needs("epistemics_show")
+    def epistemics_show(self, agent: int, theirs: int, phase: str | None) -> None:
+        args = {
+            "session_id": self.session(agent, theirs).ref,
+            **({"phase": phase} if phase else {}),
+        }
+        self.call(agent, "epistemics_show", args)
 
     # Drawn twice, for Hypothesis likes the first of a list.
     @act(theirs=chance, first=st.integers(0, 6), then=st.integers(0, 6))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,15 +11,20 @@ from mcpconc.cuts import without
 from mcpconc.errors import Exit, TargetError
 from mcpconc.events import Emit, TargetProgress
 from mcpconc.interrupt import interrupts
+from mcpconc.model.empirica.surface import UNABLE
 from mcpconc.oracle.footprint import unjudged
 from mcpconc.program import Call, Program, Ref, token_for
 from mcpconc.rig import Execution, outcomes, rig
 from mcpconc.strategies import CascadeMachine
+from mcpconc.strategies.handover import FIRST_ISSUE, OVERVIEWS
 from mcpconc.target import resolve
 from mcpconc.target.base import Identity, Target
 from mcpconc.trace import environment
 
 __all__ = ["Check", "Health", "doctor", "probe"]
+
+JSON_TEXTS = ("metadata", "payload")
+"""Arguments that are the text of a JSON object."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +117,7 @@ async def _examine(target: Target, work: Path, emit: Emit, checks: list[Check]) 
         program = without(probe(), gone)
         execution = await on.run(program if any(program.calls()) else probe(), "free", 0)
         checks.append(_probed(execution))
+        checks += _unable(execution)
         checks.append(_unread(execution))
         busy = on.world.busy()
         say("processes", "bad" if busy else "ok", str(busy) if busy else "none left at work")
@@ -132,7 +139,7 @@ def _probed(execution: Execution) -> Check:
         f"{tool}: {outcome} {times}"
         for tool, counts in outcomes(history).items()
         for outcome, times in counts.items()
-        if outcome not in ("success", "refused")
+        if outcome not in ("success", "refused") and tool not in UNABLE
     }
     lines = [str(f.fingerprint) for f in judgement.findings]
     lines += [f"undecided: {line}" for line in judgement.unknown]
@@ -144,6 +151,17 @@ def _probed(execution: Execution) -> Check:
     return Check("probe", "note", answer, tuple(lines))
 
 
+def _unable(execution: Execution) -> list[Check]:
+    """Tools that can do nothing, whatever they are asked: said once, here."""
+    counts = outcomes(execution.run.history)
+    failed = [tool for tool in UNABLE if tool in counts and "success" not in counts[tool]]
+    if not failed:
+        return []
+    lines = tuple(f"{tool}: {UNABLE[tool]}" for tool in failed)
+    answer = f"{len(failed)} tools cannot succeed, whatever their arguments are"
+    return [Check("unable", "note", answer, lines)]
+
+
 def _unread(execution: Execution) -> Check:
     """What the probe changed and no oracle reads."""
     keys = unjudged(execution.run)
@@ -153,13 +171,14 @@ def _unread(execution: Execution) -> Check:
 
 
 def probe() -> Program:
-    """One loop of CASCADE by one agent, every modelled tool once, refusals included."""
+    """One loop of CASCADE by one agent, every modelled tool once, refusals included, and each
+    tool that cannot succeed."""
     calls: list[Call] = []
 
     def call(tool: str, token_in: str = "", **args: Any) -> str:
         token = token_for(0, len(calls)) if token_in else ""
         if token_in:
-            text = f'{{"token": "{token}"}}' if token_in == "metadata" else token
+            text = f'{{"token": "{token}"}}' if token_in in JSON_TEXTS else token
             args = {**args, token_in: text}
         calls.append(Call(f"0.{len(calls)}", 0, tool, args, token))
         return calls[-1].id
@@ -191,4 +210,27 @@ def probe() -> Program:
     call("epistemics_list", session_id=session)
     call("assess_state", session_id=session)
     call("submit_postflight_assessment", "reasoning", session_id=session, vectors=vectors)
+    _handing(call, session)
+    for tool in UNABLE:
+        call(
+            tool, **({"title": "x", "name": "x"} if tool in ("source_add", "lesson_create") else {})
+        )
+    issue = Ref(call("project_bootstrap", session_id=session, depth="full"), FIRST_ISSUE)
+    call("issue_list")
+    call("issue_resolve", "resolution", session_id=session, issue_id=issue)
     return Program(agents=1, prefix=tuple(calls), lanes=((),))
+
+
+def _handing(call: Callable[..., str], session: Ref) -> None:
+    """Handing work over, and what one reads before one takes it up."""
+    report = {"key_findings": '["one"]', "next_session_context": "go on"}
+    call("handoff_create", "task_summary", session_id=session, **report)
+    call("resume_previous_session", count=3)
+    call("bus_register", "subscribes", instance_id="one", type="cli", capabilities="git")
+    call("bus_dispatch", "payload", to_instance="one", action="look")
+    call("bus_instances")
+    call("bus_status", instance_id="one")
+    call("bus_poll", ai_id="one")
+    for tool in OVERVIEWS:
+        call(tool, **({"session_id": session} if tool == "efficiency_report" else {}))
+    call("epistemics_show", session_id=session)

@@ -67,12 +67,12 @@ def test_knobs_bound_the_size(agents: int, calls: int) -> None:
 
 
 def test_inflight_is_used_up_to_its_bound() -> None:
-    assert {p.inflight for p in cascade(inflight=3)} == {1, 2, 3}
+    assert {p.inflight for p in cascade(inflight=3, count=40)} == {1, 2, 3}
     assert {p.inflight for p in cascade()} == {1}
 
 
 def test_every_tool_is_called_sooner_or_later() -> None:
-    called = {c.tool for seed in range(1, 7) for p in cascade(seed) for c in p.calls()}
+    called = {c.tool for seed in range(1, 13) for p in cascade(seed) for c in p.calls()}
     assert called == set(CascadeMachine.tools)
 
 

@@ -28,7 +28,7 @@ __all__ = ["partitions", "reflex", "vectors_of"]
 SUBMITS = (
     *("submit_preflight_assessment", "submit_check_assessment", "submit_postflight_assessment"),
 )
-READS = ("epistemics_list", "checkpoint_load", "assess_state")
+READS = ("epistemics_list", "epistemics_show", "checkpoint_load", "assess_state")
 
 
 def partitions(known: Facts) -> Iterator[Partition]:
@@ -115,7 +115,7 @@ def _valid(vectors: Any) -> bool:
 
 def _read(known: Facts, o: Operation) -> Op:
     said: Hashable = OK
-    if o.tool == "epistemics_list":
+    if o.tool in ("epistemics_list", "epistemics_show"):
         shown = o.data.get("trajectories") or ()
         said = listing((str(t.get("phase")), token_in(t.get("reasoning"))) for t in shown)
     elif o.tool == "assess_state":
@@ -128,8 +128,10 @@ def _read(known: Facts, o: Operation) -> Op:
             vectors=vectors_of(o.data.get("vectors")),
         )
     session = str(o.args["session_id"])
-    entry = Entry(exists=session in known.sessions, phase=str(o.args.get("phase") or ""))
-    return op(o, entry, answer(o, said))
+    phase = "" if o.tool == "epistemics_list" else str(o.args.get("phase") or "")
+    entry = Entry(exists=session in known.sessions, phase=phase)
+    name = "epistemics_list" if o.tool == "epistemics_show" else o.tool
+    return op(o, entry, answer(o, said), name)
 
 
 def _close(known: Facts, o: Operation, ops: dict[str, list[Op]]) -> None:

@@ -225,7 +225,8 @@ class Reflexes(Quirky):
             assert isinstance(op.input, Entry)
             if isinstance(op.output, Refusal) or not op.input.exists:
                 return refused(op.output, "session-not-found", not op.input.exists)
-            due = listing((r.phase, r.token if r.assessed else "") for r in state)
+            rows = [r for r in state if op.input.phase in ("", r.phase)]
+            due = listing((r.phase, r.token if r.assessed else "") for r in rows)
             return None if op.output == due else Reject("trajectories", due, op.output)
         if op.name == "handoff_create":
             return _handed(state, op)

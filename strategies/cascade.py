@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, initialize, multiple
 
 from mcpconc.program import Program, Ref
+from mcpconc.strategies.artifacts import ARTIFACT_READS, ARTIFACT_WRITES, ArtifactRules
 from mcpconc.strategies.bus import BUS_READS, BUS_WRITES, BusRules
 from mcpconc.strategies.handover import HANDOVER_READS, HANDOVER_WRITES, HandoverRules
 from mcpconc.strategies.machine import MISSING, Obj, ProgramMachine, act, chance
@@ -28,6 +29,7 @@ COMMON_AI = "ai-common"
 READS = (
     *HANDOVER_READS,
     *BUS_READS,
+    *ARTIFACT_READS,
     "unknown_list",
     "goals_list",
     "goals_get_tasks",
@@ -55,6 +57,7 @@ WRITES = (
     "checkpoint_create",
     *HANDOVER_WRITES,
     *BUS_WRITES,
+    *ARTIFACT_WRITES,
 )
 TOOLS = WRITES + READS
 
@@ -63,7 +66,7 @@ texts = st.sampled_from(COMMON_TEXTS)
 vectors = st.fixed_dictionaries({"know": grades, "uncertainty": grades, "engagement": grades})
 
 
-class CascadeMachine(HandoverRules, BusRules, ProgramMachine):
+class CascadeMachine(HandoverRules, BusRules, ArtifactRules, ProgramMachine):
     """PREFLIGHT → INVESTIGATE → CHECK → ACT → POSTFLIGHT, by several agents at once."""
 
     tools = TOOLS

@@ -77,7 +77,7 @@ def act(
     target: Bundle[Any] | None = None, **draws: st.SearchStrategy[Any]
 ) -> Callable[[Callable[..., Any]], Any]:
     """A `rule` by one agent. The function is called with that `agent` and what was drawn; with
-    a `target` bundle it returns what to add to it.
+    a `target` bundle it returns what to add to it, or a list of that.
 
     Where agents share, it is called again for the next agent in about every third case, with
     the same values and `self.echo` set: calls that check and then write race with their like.
@@ -95,7 +95,8 @@ def act(
                 if self.echo and not (self.sharing(_again) and _again % 2):
                     break
                 self._fired[name] += 1
-                made.append(function(self, self.turn(agent), **drawn))
+                result = function(self, self.turn(agent), **drawn)
+                made += result if isinstance(result, list) else [result]
             return None if target is None else multiple(*(obj for obj in made if obj))
 
         into = {} if target is None else {"target": target}

@@ -115,12 +115,12 @@ def test_under_pytest_the_machine_delivers_and_fails_with_the_report_not_with_fl
 
 def test_what_the_target_does_not_offer_is_left_out() -> None:
     class Noted(CascadeMachine):
-        tools = (*CascadeMachine.tools, "note")
+        tools = (*CascadeMachine.tools, "jot")
 
         @act(loud=st.booleans())
-        @needs("note")
-        def note(self, agent: int, loud: bool) -> None:
-            self.call(agent, "note", {"tag": "loud" if loud else "low"}, token_in="text")
+        @needs("jot")
+        def jot(self, agent: int, loud: bool) -> None:
+            self.call(agent, "jot", {"tag": "loud" if loud else "low"}, token_in="text")
 
     without = Noted.offered(CascadeMachine.tools)
     assert without.tools == CascadeMachine.tools

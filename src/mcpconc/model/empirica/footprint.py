@@ -19,6 +19,7 @@ from mcpconc.history import Operation, Outcome
 from mcpconc.model.empirica.batches import BATCHES
 from mcpconc.model.empirica.common import DATABASE
 from mcpconc.model.empirica.facts import blob
+from mcpconc.model.empirica.kinds import BY_TOOL, KINDS
 from mcpconc.model.spec import Footprint
 from mcpconc.snapshot import Row, Snapshot
 
@@ -40,6 +41,12 @@ the answer and may be cut short: only the most that ever happens is known, and i
 
 REPLACED = {"handoff_reports": "session_id"}
 """Tables into which rows are put by INSERT OR REPLACE, and what names a row there."""
+
+STAMPS = (
+    *("resolved_timestamp", "invalidated_at", "last_revisited_at", "outcome_assessed_at"),
+    *("retrieval_count_at_resolution", "lifecycle_audit_log"),
+)
+"""Columns of artifacts in which it is written when and how often something became of them."""
 
 ISSUES = f"rows:{DATABASE}.auto_captured_issues"
 VARYING = {f"rows:{DATABASE}.{table}": (0, MANY) for table in sorted(VARIABLE)}
@@ -90,6 +97,9 @@ def footprint_of(operation: Operation) -> Footprint | None:
     learned = _learned().get(f"{operation.tool} {operation.outcome}")
     if learned is not None and operation.tool.endswith("_assessment"):
         learned = Footprint({**VARYING, **learned.changes}, learned.foreign)
+    if learned is not None and operation.tool in BY_TOOL:  # what is logged may be deleted
+        changes = {key: (0, high) for key, (_, high) in learned.changes.items()}
+        learned = Footprint(changes, learned.foreign)
     if learned is not None and operation.tool in BATCHES:
         learned = _many(learned, operation)
     if operation.outcome is not Outcome.REFUSED:
@@ -100,14 +110,32 @@ def footprint_of(operation: Operation) -> Footprint | None:
 
 
 def _many(learned: Footprint, operation: Operation) -> Footprint:
-    """A batch leaves at most as much as so many of the largest that was learned from: which of
-    its items left what is for other oracles to say."""
+    """A batch leaves at most as much as so many of the largest that was learned from, and of
+    every kind of artifact what the tool may do to one: which of its items left what is for other
+    oracles to say."""
     times = sum(len(v) for v in operation.args.values() if isinstance(v, list | tuple))
 
     def most(bounds: Mapping[str, tuple[int, int]]) -> dict[str, tuple[int, int]]:
         return {key: (0, high * max(times, 1)) for key, (_, high) in bounds.items()}
 
-    return Footprint(most(learned.changes), most(learned.foreign))
+    any_kind = dict.fromkeys(_of_any_kind(operation.tool), (0, 1))
+    return Footprint(most(learned.changes), most({**any_kind, **learned.foreign}))
+
+
+def _of_any_kind(tool: str) -> Iterator[str]:
+    for kind in KINDS.values():
+        table = f"{DATABASE}.{kind.table}"
+        note = f"refs/notes/empirica/{kind.notes}/*"
+        if tool == "log_artifacts":
+            yield from (f"rows:{table}", f"ref:{note}", f"note:{note}")
+            yield f"json:{table}.{kind.blob}:edges"
+        elif tool == "delete_artifacts":
+            archived = f"refs/notes/empirica-archive/{kind.notes}/*"
+            yield from (f"gone:{table}", f"gone:{note}", f"ref:{archived}", f"note:{archived}")
+        if tool != "delete_artifacts":  # an edge may close what it leads to
+            names = (*kind.begins, *(column for column, _ in kind.columns.values()), *STAMPS)
+            yield from (f"column:{table}.{name}" for name in names)
+            yield f"note:{note}"
 
 
 def changes(before: Snapshot, after: Snapshot) -> Mapping[tuple[str, str], int]:

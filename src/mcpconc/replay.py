@@ -22,7 +22,7 @@ from mcpconc.oracle.itself import volatile_of
 from mcpconc.recheck import spec_of
 from mcpconc.rig import Execution, Rig, rig
 from mcpconc.schedule import REPLAY, make
-from mcpconc.schedule.points import unpack
+from mcpconc.schedule.points import named_anew, unpack
 from mcpconc.schedule.policies import DIVERGED
 from mcpconc.target import resolve
 from mcpconc.target.base import Hurries, Identity, Target
@@ -232,7 +232,7 @@ def _divergence(trace: Trace, execution: Execution) -> str:
     recorded, done = unpack(trace.schedule), unpack(execution.schedule)
     if done.kills != recorded.kills:
         return f"{DIVERGED}: not all processes were killed where they were to be"
-    if done.steps == recorded.steps:
+    if named_anew(done.steps) == named_anew(recorded.steps):
         return ""
     further = done.steps[len(recorded.steps) :]
     agent, thread, label = further[0] if further else recorded.steps[-1]

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mcpconc.errors import TraceError
-from mcpconc.schedule.points import Kill, Point, Recorded, pack, unpack
+from mcpconc.schedule.points import INVOKE, Kill, Point, Recorded, named_anew, pack, unpack
 
 few = st.integers(0, 3)
 labels = st.text(max_size=5) | st.sampled_from(["skip", "kill", "BEGIN", "COMMIT"])
@@ -85,3 +85,12 @@ def test_which_lock_is_taken_and_which_is_let_go(
 ) -> None:
     point = Point(kind, "label", "m.db", needs, frozenset(holds))
     assert (point.lock, point.frees) == (lock, frees)
+
+
+def test_schedules_may_differ_in_names_of_threads_only() -> None:
+    def schedule(worker: int) -> list[tuple[int, int, str]]:
+        call = [(0, 0, f"{INVOKE} a"), (0, 1, "x"), (1, worker, "y"), (0, worker, "z")]
+        return [*call, *call]
+
+    assert named_anew(schedule(2)) == named_anew(schedule(4))
+    assert named_anew(schedule(2)) != named_anew(schedule(1))

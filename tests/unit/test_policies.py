@@ -137,6 +137,21 @@ def test_somebody_who_cannot_go_is_a_divergence() -> None:
     ]
 
 
+def test_numbers_of_threads_are_names() -> None:
+    """Where calls are started another way, a process before it may have had its number."""
+    follow = Follow([(0, 2, "worker"), (0, 2, "COMMIT")], First())
+    other = [Step(0, 1, "a"), Step(0, 4, "worker")]
+    assert follow.choose(other, None) == 1
+    assert follow.choose([Step(0, 1, "a"), Step(0, 4, "COMMIT")], None) == 1
+    assert follow.followed
+
+
+def test_whoever_is_there_is_meant_whatever_others_stand_at() -> None:
+    follow = Follow([(0, 2, "COMMIT")], First())
+    follow.choose([Step(0, 2, "ROLLBACK"), Step(0, 4, "COMMIT")], None)
+    assert "it stands at 'ROLLBACK'" in follow.diverged
+
+
 def test_a_run_that_ends_before_its_record_has_diverged() -> None:
     follow = Follow([(0, 1, "a"), (0, 1, "b")], First())
     play(follow, ["a"])

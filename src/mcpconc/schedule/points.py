@@ -23,6 +23,7 @@ __all__ = [
     "Recorded",
     "Step",
     "ThreadId",
+    "named_anew",
     "pack",
     "unpack",
 ]
@@ -146,6 +147,19 @@ def pack(
             packed.append(list(step))
             last = step[:2]
     return packed
+
+
+def named_anew(steps: Iterable[tuple[int, int, str]]) -> list[tuple[int, int, str]]:
+    """The same steps with threads counted in the order in which they come since their agent's
+    last call was sent: equal for schedules that differ in names only."""
+    names: dict[int, dict[int, int]] = {}
+    named = []
+    for agent, thread, label in steps:
+        if label.startswith(f"{INVOKE} "):
+            names[agent] = {}
+        mine = names.setdefault(agent, {})
+        named.append((agent, mine.setdefault(thread, len(mine)), label))
+    return named
 
 
 def unpack(schedule: Sequence[Any]) -> Recorded:

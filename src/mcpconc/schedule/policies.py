@@ -104,8 +104,10 @@ class Follow:
     """Follow recorded steps, then another policy.
 
     Where a step cannot be followed because its thread is not there or its label is another, that
-    is told, and `then` goes on. A `loose` one looks at threads only, and leaves out what cannot
-    be done: a schedule that was changed is no record of what will happen.
+    is told, and `then` goes on. Numbers of threads are names: where none has that number, one of
+    the same agent that stands at this label is meant (where calls are started another way, more
+    processes may have come before it). A `loose` one looks at threads only, and leaves out what
+    cannot be done: a schedule that was changed is no record of what will happen.
     `asleep` agents are not chosen after the end, as `mcpconc.schedule.explore` wants it.
     """
 
@@ -131,13 +133,17 @@ class Follow:
         if self.diverged or self.at >= len(self.steps):
             return None
         agent, thread, label = self.steps[self.at]
-        for n, step in enumerate(options):
-            if step.id == (agent, thread):
-                if step.label == label:
-                    self.at += 1
-                    return n
-                seen = f"it stands at {step.label!r}"
-                break
+        meant = [n for n, step in enumerate(options) if step.id == (agent, thread)]
+        meant = meant or [
+            n
+            for n, step in enumerate(options)
+            if step.agent == agent and step.label == label and min(step.thread, thread) > 0
+        ]
+        if meant and options[meant[0]].label == label:
+            self.at += 1
+            return meant[0]
+        if meant:
+            seen = f"it stands at {options[meant[0]].label!r}"
         else:
             there = ", ".join(f"{s.agent}.{s.thread} at {s.label!r}" for s in options)
             seen = f"it cannot go; who can: {there}"

@@ -210,6 +210,7 @@ def probe() -> Program:
     call("epistemics_list", session_id=session)
     call("assess_state", session_id=session)
     call("submit_postflight_assessment", "reasoning", session_id=session, vectors=vectors)
+    _graph(call, session)
     _handing(call, session)
     for tool in UNABLE:
         call(
@@ -219,6 +220,28 @@ def probe() -> Program:
     call("issue_list")
     call("issue_resolve", "resolution", session_id=session, issue_id=issue)
     return Program(agents=1, prefix=tuple(calls), lanes=((),))
+
+
+def _graph(call: Callable[..., str], session: Ref) -> None:
+    """Artifacts of each kind, and what becomes of them."""
+    call("deadend_log", "approach", session_id=session, why_failed="wet")
+    call("mistake_log", "mistake", session_id=session, why_wrong="dry", prevention="look")
+    guess = Ref(call("assumption_log", "assumption", session_id=session), "assumption_id")
+    call("decision_log", "rationale", session_id=session, choice="left")
+    call("note", "text", session_id=session)
+    nodes = [
+        {"ref": "f", "type": "finding", "data": {"finding": "probed"}},
+        {"ref": "s", "type": "source", "data": {"title": "probe"}},
+    ]
+    edges = [{"from": "f", "to": "s", "relation": "sourced_from"}]
+    batch = call("log_artifacts", session_id=session, nodes=nodes, edges=edges)
+    found = Ref(batch, "created.f")
+    call("finding_resolve", "resolution", finding_id=found, kind="stale")
+    call("source_list", project_id=Ref(session.call, "project_id"))
+    named = {"type": "assumption", "id": guess}
+    call("resolve_artifacts", resolutions=[{**named, "resolution": "so it is"}])
+    call("update_artifacts", updates=[{**named, "confidence": 0.9}])
+    call("delete_artifacts", "reason", deletions=[named], dry_run=False)
 
 
 def _handing(call: Callable[..., str], session: Ref) -> None:

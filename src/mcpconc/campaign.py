@@ -10,11 +10,12 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from itertools import count, cycle, islice, repeat
 from pathlib import Path
+from typing import Any
 
 import anyio
 import anyio.to_thread
@@ -101,6 +102,9 @@ class FuzzConfig:
     are then cut into small ones that can be compared with all their orders, of `calls` calls at
     most, and each is run several times.
 
+    `bad_input` is the share of calls that are bad input, made with the `schemas` of the tools'
+    input, which the campaign asks the target for.
+
     With `nemesis`, names of faults, each program meets one or more of them, and the target's own
     limits are as short as is sound.
 
@@ -119,6 +123,8 @@ class FuzzConfig:
     scheduler: str = "mixed"
     calls: int = 12
     share: float = 0.7
+    bad_input: float = 0.0
+    schemas: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     shrink: bool = True
     machine: type[ProgramMachine] = CascadeMachine
     itself: Volatile | None = None
@@ -239,8 +245,10 @@ async def fuzz(config: FuzzConfig, emit: Emit) -> CampaignFinished:
                 for on in rigs:
                     its_own_model(on, config.itself)
             config = replace(config, machine=await _offered(target, rigs[0], config.machine))
-            faults = possible(config.nemesis, KINDS, rigs[0].world.root, progress)
-            config = replace(config, nemesis=faults)
+            config = replace(config, schemas=await rigs[0].schemas())
+            if config.nemesis:
+                faults = possible(config.nemesis, KINDS, rigs[0].world.root, progress)
+                config = replace(config, nemesis=faults)
             tally.coverage = _coverage(rigs) if config.control else None
             if config.observe:
                 tally.costs = [on.world.control.costs for on in rigs if on.world.control]
@@ -395,7 +403,7 @@ async def _learn(config: FuzzConfig, on: Rig, tally: Tally, emit: Emit, started:
 
 def _lessons(config: FuzzConfig) -> list[Program]:
     """Programs that have all the tools of the machine."""
-    knobs = replace(_knobs(config), calls=LARGE)
+    knobs = replace(_knobs(config), calls=LARGE, bad=0.0)
     return list(lessons(generate(config.machine, knobs, config.seed, BATCH)))
 
 
@@ -455,6 +463,8 @@ def _knobs(config: FuzzConfig) -> Knobs:
         calls=config.calls,
         share=config.share,
         inflight=config.inflight,
+        bad=config.bad_input,
+        schemas=config.schemas,
     )
 
 

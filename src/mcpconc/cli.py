@@ -179,6 +179,14 @@ def _fuzz(to: argparse.ArgumentParser) -> None:
         help="probability that agents work on common objects (0.7)",
     )
     to.add_argument(
+        "--bad-input",
+        type=_probability,
+        default=0.0,
+        metavar="SHARE",
+        help="share of calls that are bad input: wrong types, huge texts, ids of other kinds (0: "
+        "models say nothing of a run in which the target accepted what it should refuse)",
+    )
+    to.add_argument(
         "--machine",
         default="",
         metavar="MODULE:CLASS",

@@ -81,6 +81,7 @@ def fuzz(args: Namespace) -> Exit:
         calls=_calls(args.calls, args.model, control),
         share=args.share,
         nemesis=_nemesis(args, control),
+        bad_input=args.bad_input,
         shrink=not args.no_shrink,
         machine=_machine(args.machine),
         itself=_itself(args),

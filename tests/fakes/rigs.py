@@ -90,6 +90,9 @@ class ScriptedRig:
     script: Script
     identity: Identity
 
+    async def schemas(self) -> dict[str, dict[str, object]]:
+        return {}
+
     async def tools(self) -> frozenset[str]:
         return self.script.tools
 

@@ -86,6 +86,9 @@ _TYPES = {
 }
 """Argument → JSON type, where it is not a string."""
 
+_JSON = frozenset(_TYPES) - {"vectors"}
+"""Of those, the ones whose type is looked at here."""
+
 PHASES = ("PREFLIGHT", "CHECK", "ACT", "POSTFLIGHT")
 """Of a checkpoint."""
 
@@ -153,6 +156,8 @@ def _usage(tool: str, args: Mapping[str, Any]) -> str | None:
         wrong = f"the following arguments are required: {', '.join(missing)}"
     elif bad := [name for name in strings if not isinstance(args.get(name, ""), str)]:
         wrong = f"not a text: {', '.join(bad)}"
+    elif bad := [name for name in args if name in _JSON and not _is(_TYPES[name], args[name])]:
+        wrong = f"not a {_TYPES[bad[0]]}: {', '.join(bad)}"
     elif not isinstance(args.get("limit", 0), int):
         wrong = f"argument --limit: invalid int value: {args['limit']!r}"
     elif tool == "checkpoint_create" and args.get("phase", "ACT") not in PHASES:
@@ -161,6 +166,10 @@ def _usage(tool: str, args: Mapping[str, Any]) -> str | None:
         return None
     error = f"usage: {tool} [arguments]\n{tool}: error: {wrong}"
     return json.dumps({"ok": False, "error": error, "command": tool})
+
+
+def _is(type: str, value: Any) -> bool:
+    return isinstance(value, int | float) and isinstance(value, bool) == (type == "boolean")
 
 
 def _described(tool: str) -> Tool:

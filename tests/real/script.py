@@ -13,6 +13,7 @@ from mcpconc.program import Call, Program, Ref, bind, token_for
 from mcpconc.snapshot import Snapshot
 from mcpconc.target.base import Identity, Target
 from mcpconc.target.empirica import EmpiricaTarget
+from mcpconc.target.warm import Start, warmed
 from mcpconc.world import World, world
 
 __all__ = ["GHOST", "GOOD", "RISKY", "Script", "Walk", "walk"]
@@ -30,12 +31,12 @@ class Script:
         self.calls: list[Call] = []
 
     def call(self, agent: int, tool: str, token_in: str = "", **args: Any) -> Call:
-        """Append a call; where `token_in` names an argument, ``{}`` in it (or all of it) is the
-        call's token."""
+        """Append a call; where `token_in` names an argument, ``{}`` in its texts (or all of it)
+        is the call's token."""
         position = len(self.calls)
         token = token_for(agent, position) if token_in else ""
         if token_in:
-            args[token_in] = args.get(token_in, "{}").replace("{}", token)
+            args[token_in] = filled(args.get(token_in, "{}"), token)
         call = Call(f"{agent}.{position}", agent, tool, args, token)
         self.calls.append(call)
         return call
@@ -47,6 +48,14 @@ class Script:
     def program(self) -> Program:
         agents = 1 + max(call.agent for call in self.calls)
         return Program(agents, prefix=tuple(self.calls))
+
+
+def filled(form: Any, token: str) -> Any:
+    if isinstance(form, Mapping):
+        return {key: filled(value, token) for key, value in form.items()}
+    if isinstance(form, list):
+        return [filled(value, token) for value in form]
+    return form.replace("{}", token) if isinstance(form, str) else form
 
 
 @dataclass
@@ -73,13 +82,19 @@ class Walk:
         ]
 
 
-async def walk(script: Script, identity: Identity, target: Target | None = None) -> Walk:
+async def walk(
+    script: Script,
+    identity: Identity,
+    target: Target | None = None,
+    start: Start = Start.ORDINARY,
+) -> Walk:
     """Run the script alone, in a world of its own, by default of the tested Empirica."""
     target = target or EmpiricaTarget.tested()
     await target.install(print)
     program = script.program()
     async with (
         world(target, identity) as made,
+        warmed(made, start, print),
         Fleet.open(made, program.agents, made.logs) as fleet,
     ):
         with Recorder(None) as recorder:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,7 +21,10 @@ from mcpconc.model.base import Partition
 from mcpconc.model.empirica import MODELLED, SPEC
 from mcpconc.program import Call
 from mcpconc.target.base import Identity
+from mcpconc.target.warm import Start
 from mcpconc.verdict import Verdict
+from real.graphs import graphs
+from real.handing import handing
 from real.script import Walk, walk
 from real.scripts import SUCCESS, Ruled, defects, meant
 
@@ -51,6 +54,8 @@ def allowing(partition: Partition, quirks: frozenset[str]) -> Partition:
     return replace(partition, model=partition.model.excusing(quirks))
 
 
+SCRIPTS = {meant: Start.ORDINARY, defects: Start.ORDINARY, handing: Start.FORK, graphs: Start.FORK}
+
 Walks = dict[tuple[str, Identity], tuple[Ruled, Walk]]
 
 
@@ -59,10 +64,11 @@ def walks() -> Walks:
     """Every script walked once."""
     made: Walks = {}
     for identity in (Identity.ISOLATED, Identity.EXPLICIT):
-        for script in (meant, defects):
+        for script, start in SCRIPTS.items():
             ruled = Ruled(identity)
             script(ruled)
-            made[script.__name__, identity] = (ruled, anyio.run(walk, ruled, identity))
+            walked = anyio.run(walk, ruled, identity, None, start)
+            made[script.__name__, identity] = (ruled, walked)
     return made
 
 
@@ -70,7 +76,7 @@ IDENTITIES = pytest.mark.parametrize("identity", [Identity.ISOLATED, Identity.EX
 
 
 @IDENTITIES
-@pytest.mark.parametrize("name", ["meant", "defects"])
+@pytest.mark.parametrize("name", [script.__name__ for script in SCRIPTS])
 def test_answers_are_of_the_kind_expected(walks: Walks, name: str, identity: Identity) -> None:
     script, walked = walks[name, identity]
     for call in script.calls:
@@ -91,9 +97,12 @@ def test_the_models_accept_what_works_as_meant(walks: Walks, identity: Identity)
 
 
 @IDENTITIES
-def test_each_quirk_is_needed_where_its_trigger_is(walks: Walks, identity: Identity) -> None:
-    _, walked = walks["defects", identity]
-    due = defects(Ruled(identity))
+@pytest.mark.parametrize("script", [defects, handing, graphs])
+def test_each_quirk_is_needed_where_its_trigger_is(
+    walks: Walks, script: Callable[[Ruled], dict[str, set[str]]], identity: Identity
+) -> None:
+    _, walked = walks[script.__name__, identity]
+    due = script(Ruled(identity))
     found: dict[str, set[str]] = {}
     for partition in judged(walked):
         found.setdefault(partition.kind, set()).update(needed(partition))
@@ -101,8 +110,8 @@ def test_each_quirk_is_needed_where_its_trigger_is(walks: Walks, identity: Ident
 
 
 def test_every_modelled_tool_succeeds(walks: Walks) -> None:
-    _, walked = walks["meant", Identity.ISOLATED]
-    done = {o.tool for o in walked.history.operations if o.succeeded}
+    walked = [walks[script.__name__, Identity.ISOLATED][1] for script in SCRIPTS]
+    done = {o.tool for walk in walked for o in walk.history.operations if o.succeeded}
     assert done == MODELLED
 
 

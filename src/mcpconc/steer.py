@@ -4,7 +4,8 @@ on the next one first, and in the end the fewest switches between agents are loo
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+import re
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from mcpconc.program import Program
@@ -17,6 +18,8 @@ __all__ = ["SEARCHED", "carried", "fewest_switches", "followed", "steered"]
 
 SEARCHED = ("pct:3", "random", "pct:2")
 """Schedulers that look for a failure where the schedule at hand does not show it."""
+
+_NAME = re.compile(r"mcpconc-(\d+)(?!\d)")
 
 Run = Callable[[Program, Scheduler], Awaitable[Execution]]
 
@@ -46,9 +49,13 @@ def carried(schedule: Sequence[Any], made_for: Program, candidate: Program) -> l
         if call.id in now:
             agents.setdefault(call.agent, now[call.id])
     recorded = unpack(schedule)
-    steps = [(agents[a], thread, label) for a, thread, label in recorded.steps if a in agents]
+    steps = [
+        (agents[agent], thread, _renamed(label, agents))
+        for agent, thread, label in recorded.steps
+        if agent in agents
+    ]
     kills = [
-        Kill(agents[kill.agent], kill.thread, kill.label, kill.occurrence)
+        Kill(agents[kill.agent], kill.thread, _renamed(kill.label, agents), kill.occurrence)
         for kill in recorded.kills
         if kill.agent in agents
     ]
@@ -64,8 +71,14 @@ def _carried(
     skip: dict[int, frozenset[str]] = {}
     for old, new in agents.items():
         if old < len(recorded.skip):
-            skip[new] = skip.get(new, recorded.skip[old]) & recorded.skip[old]
+            mine = frozenset(_renamed(access, agents) for access in recorded.skip[old])
+            skip[new] = skip.get(new, mine) & mine
     return [skip.get(agent, frozenset()) for agent in range(candidate.agents)]
+
+
+def _renamed(text: str, agents: Mapping[int, int]) -> str:
+    """Targets keep files of an agent under its name, in which its number is."""
+    return _NAME.sub(lambda found: f"mcpconc-{agents.get(int(found[1]), found[1])}", text)
 
 
 async def fewest_switches(

@@ -45,6 +45,16 @@ def test_agents_keep_their_steps_when_they_get_other_numbers() -> None:
     assert recorded.skip == (SKIP[0], SKIP[2])
 
 
+def test_files_of_an_agent_have_its_new_number() -> None:
+    file = "look for ws/active_mcpconc-{}.json"
+    skip = [frozenset({f"r:file:ws/active_mcpconc-{agent}.json"}) for agent in range(3)]
+    schedule = pack([(2, 1, file.format(2))], skip)
+    smaller = compact(without(PROGRAM, ["1.0"]))
+    recorded = unpack(carried(schedule, PROGRAM, smaller))
+    assert recorded.steps == ((1, 1, file.format(1)),)
+    assert recorded.skip == (skip[0], skip[1])
+
+
 def test_steps_of_an_agent_that_is_gone_are_left_out() -> None:
     smaller = compact(without(PROGRAM, ["2.0"]))
     recorded = unpack(carried(SCHEDULE, PROGRAM, smaller))

@@ -70,6 +70,8 @@ class Coverage:
 
     def weight(self, program: Program) -> float:
         """From `FLOOR` to 1: how much of what its tools can show side by side is open."""
+        # The number of open pairs, or a Good-Turing estimate of new ones, showed no more of the
+        # reference server than this share.
         meet = [
             self.open(one.tool, other.tool)
             for mine, theirs in combinations(program.lanes, 2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection
+from dataclasses import replace
 from random import Random
 
 import anyio
@@ -11,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mcpconc import cuts
-from mcpconc.program import Call, Program, Ref, refs
+from mcpconc.program import Call, Fault, Program, Ref, refs
 from mcpconc.shrink import Attempt, Shrunk, shrink
 
 Bug = Callable[[Program], bool]
@@ -50,6 +51,18 @@ def together(*ids: str) -> Bug:
 def present(*ids: str) -> Bug:
     """Fails where these calls are made at all, in this order."""
     return lambda program: [c.id for c in program.calls() if c.id in ids] == list(ids)
+
+
+def test_faults_that_it_does_not_need_go() -> None:
+    stormy = replace(typical(), faults=(Fault("cancel", "0.0"), Fault("hold-lock", "1.0")))
+
+    def bug(program: Program) -> bool:
+        struck = any(fault.name == "cancel" for fault in program.faults)
+        return struck and together("0.0", "1.0")(program)
+
+    made = anyio.run(shrink, stormy, ("0.0", "1.0"), attempts_on(bug))
+    assert made.program.faults == (Fault("cancel", "0.0"),)
+    assert made.program.concurrent() == 2
 
 
 def attempts_on(

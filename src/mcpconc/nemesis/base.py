@@ -119,7 +119,7 @@ class Kind:
     What may happen under it: calls in flight may be left unanswered always; with `refuses` they
     may also be refused, and then nobody knows what they did. With `spoils` the fault itself
     destroys state for good: nothing that is found there afterwards can be held against the
-    target, but for the classification of its recovery.
+    target, but for the classification of its recovery and what the oracles named in `spares` say.
     """
 
     name: str
@@ -132,3 +132,4 @@ class Kind:
     of_agent: bool = True
     refuses: bool = False
     spoils: str = ""
+    spares: tuple[str, ...] = ()

@@ -70,7 +70,13 @@ def _older(strike: Strike, path: Path) -> str:
         raise Missed(f"{path.name} cannot be made older: {error}") from error
 
 
-def _kind(name: str, about: str, damage: Callable[[Strike, Path], str], spoils: str) -> Kind:
+def _kind(
+    name: str,
+    about: str,
+    damage: Callable[[Strike, Path], str],
+    spoils: str,
+    spares: tuple[str, ...] = (),
+) -> Kind:
     return Kind(
         name=name,
         about=about,
@@ -79,6 +85,7 @@ def _kind(name: str, about: str, damage: Callable[[Strike, Path], str], spoils: 
         of_agent=False,
         refuses=True,
         spoils=spoils,
+        spares=spares,
     )
 
 
@@ -100,5 +107,6 @@ KINDS = (
         "the main database loses what the last releases added to its schema",
         _older,
         "some columns of the main database",
+        spares=("integrity",),
     ),
 )

@@ -23,7 +23,7 @@ import anyio.to_thread
 
 from mcpconc.nemesis.base import Act, Family, Kind, Missed, Strike
 
-__all__ = ["KINDS", "read_only"]
+__all__ = ["KINDS", "is_frozen", "read_only"]
 
 _GET_FLAGS, _SET_FLAGS = 0x80086601, 0x40086602
 """FS_IOC_GETFLAGS and FS_IOC_SETFLAGS of ioctl_iflags(2), where a long has eight bytes."""
@@ -111,6 +111,15 @@ def _unwritable(path: Path) -> int:
 
 def _writable(path: Path, old: int) -> None:
     path.chmod(old)
+
+
+def is_frozen(root: Path) -> bool:
+    """Whether `read_only` has left anything here as it made it."""
+    for path in [root, *root.rglob("*")]:
+        with suppress(OSError):
+            if path.is_dir() and (_flags(path) & _IMMUTABLE or not path.stat().st_mode & 0o200):
+                return True
+    return False
 
 
 def _cannot_freeze(root: Path) -> str:

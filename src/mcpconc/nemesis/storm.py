@@ -28,6 +28,8 @@ from mcpconc.world import World
 
 __all__ = ["Weather"]
 
+FORKED = 0.4
+"""Of an ordinary call's time, that a forked one takes."""
 HEALING = 90.0
 """Seconds within which everything is healed: a server may have to be started for it."""
 
@@ -92,6 +94,10 @@ class Weather:
     async def recover(self, make: Make) -> None:
         await recover(self._world, self._fleet, self._recorder, make)
 
+    def _pace(self) -> float:
+        """Seconds that a call takes: of one that is forked, the imports are made already."""
+        return self._world.call_seconds * (FORKED if self._world.shims else 1.0)
+
     async def _one(self, number: int, fault: Fault, kind: Kind, agent: int) -> None:
         about = (number, kind, agent, fault.call)
         begun = False
@@ -99,12 +105,12 @@ class Weather:
         def begins(text: str, **details: Any) -> None:
             nonlocal begun
             begun = True
-            may = {"refuses": kind.refuses, "spoils": kind.spoils}
+            may = {"refuses": kind.refuses, "spoils": kind.spoils, "spares": kind.spares}
             self._note("fault", *about, text, {**may, **details})
 
         try:
             await self._sent[fault.call].wait()
-            await anyio.sleep(fault.delay * self._world.call_seconds)
+            await anyio.sleep(fault.delay * self._pace())
             if self._calm.is_set():
                 raise Missed("the calls are over")
             if why := kind.lacking(self._world.root):

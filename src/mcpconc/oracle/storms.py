@@ -10,13 +10,14 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from mcpconc.history import Phase
 from mcpconc.model.spec import Mode
 from mcpconc.oracle.base import Run
 from mcpconc.oracle.common import Fate
 from mcpconc.oracle.weather import ended, spells, weathered
 from mcpconc.oracle.writes import State, Write, deleted, look_up, present
 
-__all__ = ["CLASSES", "LOST", "NOT_ASKED", "Met", "Torn", "storms"]
+__all__ = ["CLASSES", "LOST", "MISSED", "NOT_ASKED", "Met", "Torn", "storms"]
 
 LOST = "data lost"
 CLASSES = ("by itself", "on the next call", "after a restart", "needs a person", LOST)
@@ -73,7 +74,9 @@ def storms(run: Run) -> tuple[Met, ...]:
         under = [
             op
             for op in history.operations
-            if op.outcome is None and spell.covers(op, ends.get(op.call, last))
+            if op.outcome is None
+            and op.phase is not Phase.SUFFIX  # what is asked afterwards is another question
+            and spell.covers(op, ends.get(op.call, last))
         ]
         met.append(
             Met(

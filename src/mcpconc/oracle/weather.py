@@ -34,6 +34,7 @@ class Spell:
     end: int
     refuses: bool
     spoils: str
+    spares: tuple[str, ...]
     text: str
 
     def covers(self, op: Operation, end: int) -> bool:
@@ -63,6 +64,7 @@ def _spell(note: Event, end: int) -> Spell:
         end=end,
         refuses=bool(value.get("refuses")),
         spoils=str(value.get("spoils") or ""),
+        spares=tuple(value.get("spares") or ()),
         text=str(value.get("text") or ""),
     )
 
@@ -85,11 +87,12 @@ def weathered(history: History) -> tuple[History, Mapping[str, str]]:
     left_out = dict.fromkeys(TIMING, "faults were injected: times say nothing")
     spoilt = [spell for spell in met if spell.spoils]
     for spell in spoilt:
-        left_out |= dict.fromkeys(STATE, f"{spell.fault} destroyed {spell.spoils}")
+        hurt = [name for name in STATE if name not in spell.spares]
+        left_out |= dict.fromkeys(hurt, f"{spell.fault} destroyed {spell.spoils}")
     last, ends = len(history.events), ended(history)
     doubtful: dict[int, str] = {}  # event that answered → why that says nothing
 
-    def judged(op: Operation) -> Operation:
+    def doubted(op: Operation) -> Operation:
         if op.outcome in (None, Outcome.SUCCESS):
             return op
         for spell in met:
@@ -99,7 +102,7 @@ def weathered(history: History) -> tuple[History, Mapping[str, str]]:
                 return replace(op, returned=None, outcome=None, why=why)
         return op
 
-    operations = tuple(map(judged, history.operations))
+    operations = tuple(map(doubted, history.operations))
     events = [
         replace(event, type=EventType.INFO, value={**event.value, "why": doubtful[event.index]})
         if event.index in doubtful

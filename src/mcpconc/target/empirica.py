@@ -53,7 +53,6 @@ FORGOTTEN = 12
 ADDED_LATE = (
     ("goals", "completion_reason"),
     ("project_findings", "resolution_kind"),
-    ("project_findings", "retrieval_count_at_resolution"),
 )
 """Migrations, and columns of theirs, that an older release does not know."""
 KEPT_CHECKOUTS = 3
@@ -279,6 +278,8 @@ class EmpiricaTarget:
         for table, column in ADDED_LATE:
             known = [row[1] for row in database.execute(f"PRAGMA table_info({table})")]
             if column in known:
+                for index in _indexes(database, table, column):
+                    database.execute(f"DROP INDEX {index}")
                 database.execute(f"ALTER TABLE {table} DROP COLUMN {column}")
                 taken.append(f"{table}.{column}")
         return f"without {len(last)} migrations and {', '.join(taken) or 'no column'}"
@@ -338,6 +339,13 @@ def scaling(
         "cascade_seconds": math.ceil(limits[1] * factor),
         "call_timeout": math.ceil(limits[1] * factor) + 30.0,
     }
+
+
+def _indexes(database: sqlite3.Connection, table: str, column: str) -> list[str]:
+    """The indexes in which the column is: they go before it does."""
+    names = [row[1] for row in database.execute(f"PRAGMA index_list({table})")]
+    inside = {n: [row[2] for row in database.execute(f"PRAGMA index_info({n})")] for n in names}
+    return [name for name, columns in inside.items() if column in columns]
 
 
 def _wanted(

@@ -549,6 +549,8 @@ def replayed(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
             error=error,
             interrupted=record.get("interrupted", False),
             diverged=record.get("diverged", 0),
+            divergence=record.get("divergence", ""),
+            waited=record.get("waited", 0),
             status=SimpleNamespace(value="ERROR" if error else status),
         )
 
@@ -689,6 +691,8 @@ def test_saved_traces_are_found_in_out_too() -> None:
 def test_a_replay_says_what_could_not_follow_its_schedule(
     replayed: dict[str, Any], saved: Path, capsys: Capture
 ) -> None:
-    replayed["diverged"] = 1
+    replayed.update(diverged=1, divergence="replay diverged at step 2", waited=2)
     main(["replay", "lost-task", "--times", "3"])
-    assert "1 of 3 could not follow the recorded schedule" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "1 of 3 did not follow the recorded schedule\n  replay diverged at step 2\n" in said
+    assert "2 of 3 waited for a lock that was not foreseen" in said

@@ -145,6 +145,8 @@ def replay_document(replay: Replay) -> dict[str, Any]:
         "reproduced": replay.reproduced,
         "tried": replay.tried,
         "diverged": replay.diverged,
+        "divergence": replay.divergence or None,
+        "waited": replay.waited,
         "others": list(replay.others),
         "error": replay.error or None,
     }
@@ -154,7 +156,10 @@ def replay_text(replay: Replay) -> str:
     text = f"{replay.status.value} {replay.reproduced}/{replay.tried}  {replay.trace}\n"
     text += f"  {replay.error}\n" if replay.error else ""
     if replay.diverged:
-        text += f"  {replay.diverged} of {replay.tried} could not follow the recorded schedule\n"
+        text += f"  {replay.diverged} of {replay.tried} did not follow the recorded schedule\n"
+        text += f"  {replay.divergence}\n" if replay.divergence else ""
+    if replay.waited:
+        text += f"  {replay.waited} of {replay.tried} waited for a lock that was not foreseen\n"
     text += "".join(f"  + {other}  (not what this trace was kept for)\n" for other in replay.others)
     return text
 

@@ -314,18 +314,16 @@ def _coverage(rigs: Sequence[Rig]) -> Coverage | None:
 async def _offered(target: Target, on: Rig, machine: type[ProgramMachine]) -> type[ProgramMachine]:
     """The machine without the rules that call what the target does not offer.
 
-    :raises UsageError: if the target offers nothing that the machine calls.
+    :raises UsageError: if it offers nothing that the machine calls.
     """
-    if not machine.tools:
-        return machine
-    offered = await on.tools()
-    if not set(machine.tools) & offered:
+    offered = await on.tools() if machine.tools else frozenset(machine.tools)
+    if machine.tools and not set(machine.tools) & offered:
         raise UsageError(
             f"{target.name} offers none of the tools that {machine.__name__} calls, but "
             f"{', '.join(sorted(offered)) or 'none'}; write a state machine that calls them and "
             "give it as --machine MODULE:CLASS"
         )
-    return machine.offered(offered)
+    return machine.offered(offered) if machine.tools else machine
 
 
 async def _loop(

@@ -26,8 +26,8 @@ STAMPED = ("is_resolved", "is_invalidated")
 def artifacts_kept_twice(snapshot: Snapshot) -> Iterator[Copies]:
     drawn: dict[str, set[tuple[str, str]]] = defaultdict(set)
     for row in snapshot.rows(DATABASE, "artifact_edges"):
-        if row["relation"] != BY_ITSELF:
-            drawn[str(row["from_id"])].add((str(row["to_id"]), str(row["relation"])))
+        if row.get("relation") != BY_ITSELF:
+            drawn[str(row.get("from_id"))].add((str(row.get("to_id")), str(row.get("relation"))))
     for kind in KINDS.values():
         ids = set()
         for row in snapshot.rows(DATABASE, kind.table):

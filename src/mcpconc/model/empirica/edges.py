@@ -144,7 +144,7 @@ def partitions(known: Facts) -> Iterator[Partition]:
                     gone = Draw(END_GONE, end=end)
                     ops[triple].append(op(change.op, gone, change.output))
     there = {
-        (str(row["from_id"]), str(row["to_id"]), str(row["relation"]))
+        (str(row.get("from_id")), str(row.get("to_id")), str(row.get("relation")))
         for row in known.rows("artifact_edges")
     }
     for triple in ops:

@@ -121,7 +121,7 @@ def test_the_report_shows_the_switches_inside_the_calls(trace: Trace) -> None:
     lines = text.splitlines()
     start = next(n for n, line in enumerate(lines) if line.startswith("  inside the calls"))
     first, second, third = " ".join(lines[start + 1 :]).split(" then agent ")[:3]
-    assert " up to `SELECT … FROM " in first
+    assert " up to `" in first
     assert " ran all of " in second
     assert " went on with `" in third
 

@@ -258,6 +258,16 @@ def test_each_item_of_a_batch_is_refused_by_itself() -> None:
     assert outputs == [Refusal("artifact-not-found"), OK, Refusal("invalid-input")]
 
 
+@pytest.mark.parametrize(("told", "due"), [(0, OK), (1, None), (2, "artifact-not-found")])
+def test_an_artifact_that_is_named_twice(told: int, due: str | None) -> None:
+    errors = [f"finding: not found — no row matches id '{F}'"] * told
+    o = batch("resolve_artifacts", {"errors": errors}, resolutions=[item(F), item(F)])
+    outputs = {getattr(change.output, "error", change.output) for change in changed([o], ())}
+    assert outputs == {due}
+    effects = list(SPEC.effects([o]))
+    assert len(effects) == (2 if due == OK else 0)
+
+
 def test_one_wrong_field_of_several_does_not_refuse_a_correction() -> None:
     errors = [f"finding {F[:8]}: impact 4 is not a number from 0 to 1"]
     updates = [item(F, impact=4, subject="s")]

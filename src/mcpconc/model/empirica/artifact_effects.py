@@ -33,7 +33,8 @@ def artifact_effects(known: Facts) -> Iterator[Effect]:
         if not isinstance(one.output, Refusal) or one.op.outcome is Outcome.REFUSED:
             yield _logs(known, one)
     for change in changed(known.operations, made):
-        if not isinstance(change.output, Refusal) and change.valid:
+        unclear = change.output is None and change.op.answered
+        if not isinstance(change.output, Refusal) and change.valid and not unclear:
             yield _changes(change)
     for o in known.of("delete_artifacts"):
         reason = o.args.get("reason")

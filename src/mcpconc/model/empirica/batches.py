@@ -239,8 +239,11 @@ def _whole(o: Operation, items: Sequence[Mapping[str, Any]]) -> bool:
 def _item_output(
     o: Operation, kind: Kind, id: str, items: Sequence[Mapping[str, Any]]
 ) -> Hashable | None:
-    """What the answer to a batch says of one of its items; nothing where it names one twice."""
-    if sum(item["id"] == id for item in items) > 1:
+    """What the answer to a batch says of one of its items; nothing where it names one several
+    times and refuses some."""
+    times = sum(item["id"] == id for item in items)
+    told = sum(id in str(error) for error in o.data.get("errors") or ())
+    if times > 1 and 0 < told < times:
         return None
     if o.tool == "delete_artifacts":
         done = any(item.get("id") == id for item in _objects(o.data.get("items")))

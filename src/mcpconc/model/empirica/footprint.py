@@ -34,6 +34,7 @@ VARIABLE = frozenset(
         *("grounded_beliefs", "grounded_verifications", "verification_evidence"),
         *("epistemic_events", "weave_enforce_events", "blindspot_events", "cascades"),
         *("auto_captured_issues", "compliance_checks", "practitioner_observations"),
+        "calibration_insights",
     }
 )
 """Tables in which the number of rows depends on what is there, or on a tail that runs on after

@@ -15,7 +15,7 @@ from itertools import combinations
 from math import fsum
 
 from mcpconc.cuts import needs, normal, overlaps
-from mcpconc.program import Call, Program, Ref
+from mcpconc.program import Call, Program, Ref, refs
 
 __all__ = ["Feature", "features", "focused", "lessons", "varied"]
 
@@ -94,6 +94,8 @@ def _named(call: Call, made: Mapping[str, Call]) -> Iterator[tuple[Ref | str, st
             isinstance(value, str) and not (call.token and call.token in value)
         ):
             yield value, name
+        elif not isinstance(value, str):  # objects deep in a batch
+            yield from ((ref, name) for ref in refs(value))
 
 
 def varied(

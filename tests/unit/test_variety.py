@@ -35,6 +35,12 @@ def test_an_object_may_have_two_names() -> None:
     assert meetings(of) == {("meet", "complete", "goal_id", "depend", "depends_on")}
 
 
+def test_calls_meet_on_what_a_batch_names() -> None:
+    items = [{"type": "goal", "id": GOAL}]
+    of = program([("delete", {"deletions": items})], [("complete", {"goal_id": GOAL})])
+    assert meetings(of) == {("meet", "complete", "goal_id", "delete", "deletions")}
+
+
 def test_a_task_is_a_part_of_its_goal() -> None:
     task = Call("0.8", 0, "add_task", {"goal_id": GOAL})
     lanes = (

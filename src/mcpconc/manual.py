@@ -35,6 +35,7 @@ examples:
   mcpconc fuzz --target empirica==1.13.0 --identity isolated
   mcpconc fuzz --target server.toml --machine mypackage.machines:Mine
   mcpconc fuzz --plant equal-rounds --max-time 1m
+  mcpconc fuzz --nemesis kill-call,full-disk --start fork --runs 50
   mcpconc fuzz --start fork --max-time 10m      four times as many calls of Empirica
   mcpconc fuzz --target server.toml --machine mine:Mine --model self
 """,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import subprocess
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -10,13 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import anyio.abc
 import pytest
 
 from mcpconc import locks, procs
 from mcpconc.drive.record import Recorder
 from mcpconc.errors import UsageError
 from mcpconc.history import EventType, History
-from mcpconc.nemesis import KINDS, Family, Kind, Weather, chosen, files, with_faults
+from mcpconc.nemesis import KINDS, Family, Kind, Weather, chosen, files, network, with_faults
 from mcpconc.nemesis.base import Missed, Strike
 from mcpconc.oracle.storms import storms
 from mcpconc.program import Call, Fault, Program
@@ -356,6 +358,33 @@ def test_an_older_schema_of_empirica_lacks_what_was_added_late() -> None:
     assert "without 12 migrations and goals.completion_reason" in said
     assert [row[1] for row in database.execute("PRAGMA table_info(goals)")] == ["id"]
     assert database.execute("SELECT count(*) FROM schema_migrations").fetchone() == (8,)
+
+
+@pytest.mark.parametrize(
+    ("handler", "said"),
+    [(network.cuts, "hung up"), (network.hangs, "")],
+)
+def test_a_push_to_a_remote_that_fails_it(tmp_path: Path, handler: Any, said: str) -> None:
+    """With a real git: one remote hangs up when the push has begun, the other lets it wait."""
+    git = ("git", "-C", str(tmp_path), "-c", "user.name=n", "-c", "user.email=n@localhost")
+    for words in (("init", "-q"), ("commit", "-q", "--allow-empty", "-m", "first")):
+        subprocess.run([*git, *words], check=True, timeout=60)
+
+    async def push() -> str | None:
+        listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
+        port = listener.extra(anyio.abc.SocketAttribute.local_port)
+        url = f"git://127.0.0.1:{port}/remote"
+        async with listener, anyio.create_task_group() as group:
+            group.start_soon(listener.serve, handler)
+            answer = None
+            with anyio.move_on_after(2.0 if not said else 30.0):
+                done = await anyio.run_process([*git, "push", url, "HEAD:main"], check=False)
+                answer = done.stderr.decode()
+            group.cancel_scope.cancel()
+        return answer
+
+    answer = anyio.run(push)
+    assert answer is None if not said else said in str(answer)
 
 
 # -- what is drawn -----------------------------------------------------------------------------

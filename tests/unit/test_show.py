@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from mcpconc.history import Event, EventType, History
 from mcpconc.oracle.base import Judgement, Label, Result
-from mcpconc.program import Program
+from mcpconc.oracle.storms import Met
+from mcpconc.program import Fault, Program
 from mcpconc.recheck import Checked
 from mcpconc.report.documents import checked_text
 from mcpconc.report.finding import finding_report
@@ -179,3 +180,25 @@ def test_a_check_says_what_was_judged_in_part_only() -> None:
     partly = Judgement((Result("linearizability", notes=("similar goals were not judged",)),))
     text = checked_text(Checked(lost_task(), partly, (), ()))
     assert "  judged in part: linearizability: similar goals were not judged\n" in text
+
+
+def test_faults_stand_in_the_picture_and_beside_what_was_found() -> None:
+    trace = lost_task()
+    (first, *_) = [op for op in trace.history.operations if op.phase.value == "lane"]
+    told = [
+        Event(0, EventType.NOTE, -1, first.call, {"what": "fault", "text": "the disk is full"}),
+        Event(0, EventType.NOTE, -1, first.call, {"what": "healed", "text": "full-disk is over"}),
+    ]
+    events = list(trace.history.events)
+    events[first.invoked + 1 : first.invoked + 1] = told
+    stormy = dataclasses.replace(
+        trace,
+        program=dataclasses.replace(trace.program, faults=(Fault("full-disk", first.call),)),
+        history=History.of(dataclasses.replace(e, index=n) for n, e in enumerate(events)),
+        faults=(Met("full-disk", first.call, "by itself").to_json(),),
+    )
+    text = finding_report(stormy)
+    assert "! fault: the disk is full" in text
+    assert "! healed: full-disk is over" in text
+    assert f"under full-disk at {first.call}" in text
+    assert f"full-disk at {first.call}, recovery: by itself" in text

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from mcpconc.nemesis import client, data, databases, files, git, processes, slowness
+from mcpconc.nemesis import client, data, databases, files, git, network, processes, slowness
 from mcpconc.nemesis.base import Family, Kind
 from mcpconc.nemesis.plan import chosen, possible, with_faults
 from mcpconc.nemesis.storm import Weather
@@ -19,7 +19,7 @@ __all__ = ["KINDS", "Family", "Kind", "Weather", "chosen", "possible", "with_fau
 KINDS: Mapping[str, Kind] = MappingProxyType(
     {
         kind.name: kind
-        for module in (processes, client, databases, files, slowness, git, data)
+        for module in (processes, client, databases, files, slowness, git, network, data)
         for kind in module.KINDS
     }
 )

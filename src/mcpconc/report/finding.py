@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import re
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from mcpconc.label import none_shows
 from mcpconc.oracle.base import Finding, Label
@@ -136,7 +137,9 @@ def _conditions(trace: Trace) -> str:
     scheduler = f"scheduler {trace.scheduler}" if trace.scheduler else ""
     if trace.schedule:
         scheduler = "the schedule below"
-    return ", ".join(filter(None, (target, f"{trace.identity} identity", scheduler)))
+    faults = " and ".join(f"{fault.name} at {fault.call}" for fault in trace.program.faults)
+    weather = f"under {faults}" if faults else ""
+    return ", ".join(filter(None, (target, f"{trace.identity} identity", scheduler, weather)))
 
 
 def _reason(finding: Finding, trace: Trace, names: Names, width: int) -> Iterator[str]:
@@ -147,6 +150,17 @@ def _reason(finding: Finding, trace: Trace, names: Names, width: int) -> Iterato
     label = f"{finding.label.value}: {MEANING[finding.label]}{_basis(finding.label, trace)}"
     yield from _wrap(label, "  ", width)
     yield from _wrap(f"seen with: {_conditions(trace)}", "  ", width)
+    for met in trace.faults:
+        yield from _wrap(_met(met), "  ", width)
+
+
+def _met(met: Mapping[str, Any]) -> str:
+    """What became of a fault (`mcpconc.oracle.storms.Met`), and of the calls that it cut short."""
+    told = f"{met['fault']} at {met['call']}, recovery: {met['outcome'] or 'not asked'}"
+    for torn in met.get("torn", ()):
+        there, missing = ", ".join(torn["there"]), ", ".join(torn["missing"])
+        told += f"; {torn['call']} {torn['tool']} left {there} and not {missing}"
+    return told
 
 
 def _basis(label: Label, trace: Trace) -> str:

@@ -27,6 +27,7 @@ __all__ = [
     "Limited",
     "Paces",
     "Progress",
+    "Pushes",
     "Recovers",
     "Resets",
     "Rests",
@@ -265,6 +266,15 @@ class Hurries(Protocol):
     def hurry(self) -> None:
         """Servers that are started from now on have limits that are as short as they may be
         without any call being cut off that waits for nobody."""
+        ...
+
+
+@runtime_checkable
+class Pushes(Protocol):
+    """A target that pushes to a git remote where it is configured to."""
+
+    def push_to(self, root: Path, url: str) -> Mapping[str, str]:
+        """What makes it push: path below `root` → what that file holds then."""
         ...
 
 

@@ -49,6 +49,14 @@ NESTED_SECONDS = 30.0
 but git is not stopped; and whoever waits for SQLite's lock is not let go while it is held."""
 UNSCALED_AGENTS = 10
 BOUND_AGENTS = 64
+PUSHING = """
+sync:
+  enabled: true
+  remote: origin
+  notes_remote: origin
+  code_remote: origin
+  auto_push_on: [postflight]
+"""
 FORGOTTEN = 12
 ADDED_LATE = (
     ("goals", "completion_reason"),
@@ -268,6 +276,15 @@ class EmpiricaTarget:
     def hurry(self) -> None:
         """Servers that are started from now on kill the processes of calls sooner."""
         self.limits = HURRIED
+
+    def push_to(self, root: Path, url: str) -> Mapping[str, str]:
+        """POSTFLIGHT pushes the branch, if nothing is uncommitted; ``sync_status`` asks."""
+        config, git = root / "ws/.empirica/config.yaml", root / "ws/.git/config"
+        return {
+            "ws/.empirica/config.yaml": config.read_text("utf-8") + PUSHING,
+            "ws/.git/config": git.read_text("utf-8") + f'[remote "origin"]\n\turl = {url}\n',
+            "ws/.git/info/exclude": "*\n",
+        }
 
     def age(self, database: sqlite3.Connection) -> str:
         """Take away the last migrations and the columns that they added."""

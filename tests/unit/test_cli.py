@@ -637,7 +637,9 @@ def test_list(saved: Path, judged: Callable[..., None], capsys: Capture) -> None
     assert "free" in [entry["name"] for entry in listing["schedulers"]]
     assert listing["traces"][0]["about"].startswith("race: lost task")
     assert main(["list"]) == 0
-    assert "  mcpconc.strategies:CascadeMachine  PREFLIGHT" in capsys.readouterr().out
+    said = " ".join(capsys.readouterr().out.split())
+    assert "mcpconc.strategies:CascadeMachine PREFLIGHT" in said
+    assert "mcpconc.strategies:StoryMachine Whole loops of CASCADE" in said
 
 
 def test_a_trace_that_cannot_be_read_is_listed(

@@ -123,3 +123,26 @@ def test_a_text_longer_than_an_argument_of_a_command_is_answered_with_the_inside
     args = {"session_id": SESSION, "finding": "x" * 140_000}
     done = run(tmp_path, ("finding_log", args, huge))
     assert {f.fingerprint.property for f in done.judgement.findings} == {"error-response"}
+
+
+def test_refusals_that_do_not_say_what_is_wrong(tmp_path: Path) -> None:
+    """A goal without a text is told to name a session, which it does; CHECK tells of operands."""
+    empty = Bad("empty-required", "objective", "it is empty")
+    number = Bad("inside-object", "vectors", "know is a text")
+    done = run(
+        tmp_path,
+        ("goals_create", {"session_id": SESSION, "objective": ""}, empty),
+        (
+            "submit_check_assessment",
+            {
+                "session_id": SESSION,
+                "vectors": {"know": "abc", "uncertainty": 0.5},
+                "reasoning": "{}",
+            },
+            number,
+        ),
+    )
+    assert {f.fingerprint.head() for f in done.judgement.findings} == {
+        ("refusal", "unclear", "goals_create", "empty-required"),
+        ("refusal", "unclear", "submit_check_assessment", "inside-object"),
+    }

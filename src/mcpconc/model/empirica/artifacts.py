@@ -230,11 +230,15 @@ def _of_kind(
         model = Artifacts(
             name=kind.name.replace("_", " "), field=kind.answer or "id", absent=kind.absent
         )
-        yield partition(
-            kind.name, key.partition("\n")[2] or key, model, ops[key], rows, projected[key]
-        )
+        yield partition(kind.name, _name(key), model, ops[key], rows, projected[key])
     for id, calls in nothing.items():
         yield partition(kind.name, id, Missing(error=kind.absent), calls)
+
+
+def _name(key: str) -> str:
+    """What is told of a key: its texts without the project, or its id."""
+    project, _, texts = key.partition("\n")
+    return texts.replace("\n", " / ") or project
 
 
 def change_of(change: Changed) -> Change:

@@ -112,6 +112,7 @@ def test_a_refusal_that_does_not_say_what_is_wrong(message: str) -> None:
     [
         ("usage: use [--goal-id ID]\nuse: error: argument --goal-id: not a text", {}),
         ("no such goal", {}),
+        ("no subgoal matches", {}),
         ("cannot make a text of ['a', 1]", {"goal_id": "['a', 1]"}),
     ],
 )

@@ -182,7 +182,7 @@ def _says(said: str, bad: Bad, op: Operation) -> bool:
     words = re.sub(r"[\W_]+", " ", said.lower())
     name = re.sub(r"[\W_]+", " ", bad.arg.lower()).strip()
     for known in {name, re.sub(r" (ids?|name|list)$", "", name)} - {""}:
-        if re.search(rf"\b{re.escape(known.rstrip('s'))}s?\b", words):
+        if re.search(rf"{re.escape(known.rstrip('s'))}s?\b", words):  # a subtask is a task
             return True
     value = op.args.get(bad.arg)
     text = value if isinstance(value, str) else json.dumps(value, default=str)

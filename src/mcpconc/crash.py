@@ -20,7 +20,7 @@ from mcpconc.program import Program
 from mcpconc.rig import Execution, Rig
 from mcpconc.schedule import make
 from mcpconc.schedule.controlled import Controlled
-from mcpconc.schedule.points import Kill, Point
+from mcpconc.schedule.points import Kill, Point, writes
 
 __all__ = ["CrashState", "crash_states"]
 
@@ -58,7 +58,7 @@ async def crash_states(
         raise UsageError("crash states are those of one call: give a program with one in its lanes")
     whole = await _run(on, program, NOWHERE)
     again = await _run(on, program, NOWHERE)
-    kills = [kill for kill, point in whole[1] if _writes(point)]
+    kills = [kill for kill, point in whole[1] if writes(point)]
     if not kills:
         raise UsageError(f"{on.target.name}: the probe saw nothing that the call writes")
     volatile = Volatile(times([*_left(whole[0]), *_left(again[0])]))
@@ -86,12 +86,6 @@ async def _run(on: Rig, program: Program, kill: Kill) -> tuple[Execution, list[t
     made = await on.run(program, scheduler, 0)
     assert isinstance(scheduler, Controlled)
     return made, scheduler.passed
-
-
-def _writes(point: Point) -> bool:
-    """Whether something is written here. In a transaction nothing is before its COMMIT, which is
-    a point of its own."""
-    return bool(point.writes) or point.needs == "commit"
 
 
 def _left(execution: Execution) -> list[Record]:

@@ -23,6 +23,7 @@ from mcpconc.oracle import ORACLES
 from mcpconc.oracle.base import Judgement, Oracle, Run, judge
 from mcpconc.program import Program
 from mcpconc.schedule import Scheduler, make
+from mcpconc.schedule.controlled import Controlled
 from mcpconc.schedule.points import Step
 from mcpconc.target.base import Identity, Progress, Target
 from mcpconc.target.warm import Start, warmed
@@ -132,6 +133,8 @@ class Rig:
                 if program.faults
                 else None
             )
+            if weather is not None and isinstance(chosen, Controlled):
+                chosen.doomed = weather.doomed
             history = await self.fleet.run(
                 program,
                 chosen,

@@ -102,12 +102,14 @@ def _nemesis(args: Namespace, control: bool) -> tuple[str, ...]:
     from mcpconc import nemesis
 
     asked = [name for listed in args.nemesis or () for name in listed]
-    names = nemesis.chosen(asked, nemesis.KINDS)
-    if names and control:
-        raise UsageError(
-            "--nemesis: faults come by time, and a scheduler that decides inside the calls knows "
-            "nothing of them; give --scheduler free, barrier, convoy or mixed"
-        )
+    kinds = nemesis.KINDS
+    if "all" in asked:
+        asked = [name for name in kinds if kinds[name].inside is control]
+    names = nemesis.chosen(asked, kinds)
+    if wrong := [name for name in names if kinds[name].inside is not control]:
+        others = "random, pct:D or portfolio" if not control else "free, barrier, convoy or mixed"
+        where = "inside the calls" if not control else "by time"
+        raise UsageError(f"--nemesis {wrong[0]}: it comes {where}; give --scheduler {others}")
     if names and args.model == "self":
         raise UsageError("--nemesis: under faults no target is its own model; leave --model out")
     return names

@@ -118,7 +118,7 @@ def test_every_flag_of_fuzz_arrives(asked: dict[str, Any]) -> None:
     words = (
         "fuzz --target empirica==1.14.18 --agents 7 --max-time 1m30s --runs 9 --seed 5 --out o"
         " --identity isolated,shared --identity explicit --inflight 3 --scheduler convoy"
-        " --calls 20 --share 0.25 --no-shrink --start fork --nemesis cancel,hold-lock"
+        " --calls 20 --share 0.25 --no-shrink --start fork --nemesis cancel,hold-lock --bad-input 0.5"
     )
     assert main(words.split()) == 0
     del asked["machine"]
@@ -140,6 +140,7 @@ def test_every_flag_of_fuzz_arrives(asked: dict[str, Any]) -> None:
         "shrink": False,
         "start": "fork",
         "nemesis": ("cancel", "hold-lock"),
+        "bad_input": 0.5,
     }
 
 
@@ -147,7 +148,8 @@ def test_every_flag_of_fuzz_arrives(asked: dict[str, Any]) -> None:
     ("words", "why"),
     [
         ("--nemesis kill-serve", "did you mean kill-server"),
-        ("--nemesis cancel --scheduler random", "give --scheduler free"),
+        ("--nemesis cancel --scheduler random", "it comes by time; give --scheduler free"),
+        ("--nemesis kill-point", "it comes inside the calls; give --scheduler random"),
         ("--nemesis all --model self", "no target is its own model"),
     ],
 )

@@ -23,6 +23,7 @@ from mcpconc.nemesis.base import Missed, Strike
 from mcpconc.oracle.storms import storms
 from mcpconc.program import Call, Fault, Program
 from mcpconc.rig import Execution, Rig, rig
+from mcpconc.schedule.points import Kill, Point
 from mcpconc.target.base import Identity
 from mcpconc.target.empirica import EmpiricaTarget
 from mcpconc.target.reference import ReferenceTarget
@@ -316,6 +317,34 @@ def test_what_cannot_be_done_is_said(fault: Fault, lacking: str, why: str) -> No
     assert kinds.log == []
     (note,) = recorder.history().notes("fault-missed")
     assert why in note.value["text"]
+
+
+def standing(agent: int, label: str, **more: Any) -> tuple[Kill, Point]:
+    return Kill(agent, 1, label), Point("sql", label, **more)
+
+
+def test_a_process_dies_before_the_thing_that_was_drawn_and_only_once() -> None:
+    storm, recorder = weather(Kinds(inside=True), Fault("odd", "0.1", pick=1))
+    written = standing(0, "INSERT", writes=frozenset({"db:t"}))
+    asked = [
+        storm.doomed(*written, None),  # the call was not sent yet
+        send(recorder, "0.1"),
+        storm.doomed(*standing(1, "INSERT", writes=frozenset({"db:t"})), None),
+        storm.doomed(*standing(0, "SELECT", reads=frozenset({"db:t"})), None),
+        storm.doomed(*written, None),
+        storm.doomed(*standing(0, "COMMIT", needs="commit"), None),
+        storm.doomed(*written, None),
+    ]
+    assert asked == [False, None, False, False, False, True, False]
+    (note,) = recorder.history().notes("fault")
+    assert "killed before: COMMIT" in note.value["text"]
+
+
+def test_a_recorded_kill_is_the_only_one() -> None:
+    storm, recorder = weather(Kinds(inside=True), Fault("odd", "0.1", pick=0))
+    send(recorder, "0.1")
+    written = standing(0, "INSERT", writes=frozenset({"db:t"}))
+    assert [storm.doomed(*written, due) for due in (False, True, False)] == [False, True, False]
 
 
 # -- some of them by themselves ----------------------------------------------------------------

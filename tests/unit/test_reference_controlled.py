@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import anyio
@@ -14,7 +15,7 @@ from command import mcpconc
 from mcpconc.keep import as_trace
 from mcpconc.minimise import minimise
 from mcpconc.oracle.base import Label
-from mcpconc.program import Call, Program, Ref, token_for
+from mcpconc.program import Call, Fault, Program, Ref, token_for
 from mcpconc.report.finding import finding_report
 from mcpconc.rig import Execution, Rig, rig
 from mcpconc.schedule import make
@@ -168,3 +169,18 @@ def test_fewer_runs_than_there_are_interleavings_prove_nothing(
         *("--out", str(tmp_path)),
     )
     assert (code, said["safe"], said["complete"]) == (2, False, False)
+
+
+def test_a_process_is_killed_before_it_writes_and_so_it_is_when_followed(tmp_path: Path) -> None:
+    stormy = replace(PROGRAM, faults=(Fault("kill-point", "1.0", pick=1),))
+
+    async def work() -> list[Execution]:
+        async with opened(tmp_path, "") as on:
+            first = await on.run(stormy, make("random", 3), 3)
+            return [first, await on.run(stormy, make("replay", 3, first.schedule), 3)]
+
+    for made in anyio.run(work):
+        (note, *_) = made.run.history.notes("fault")
+        assert note.value["text"].startswith("agent 1's call is killed before: UPDATE subtasks")
+        assert not made.judgement.findings
+        assert unpack(made.schedule).kills

@@ -114,7 +114,9 @@ class Kind:
 
     `needs` says in a word what it takes, `lacking` why that is not to be had for a world at this
     root ("" if it is). `seconds` is how long it lasts; a fault that is over when it is done lasts
-    none. `of_agent` is false where it is done to the whole world.
+    none. `of_agent` is false where it is done to the whole world. One that comes `inside` the calls
+    needs the probe and a scheduler that decides there; the others come by time, and do not go with
+    such schedulers.
 
     What may happen under it: calls in flight may be left unanswered always; with `refuses` they
     may also be refused, and then nobody knows what they did. With `spoils` the fault itself
@@ -133,3 +135,4 @@ class Kind:
     refuses: bool = False
     spoils: str = ""
     spares: tuple[str, ...] = ()
+    inside: bool = False

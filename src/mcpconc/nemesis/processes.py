@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 
 import anyio
 
@@ -44,6 +44,11 @@ async def _kill_call(strike: Strike) -> AsyncIterator[None]:
     strike.begins(f"the process of a call is killed: {command}", pids=[pid])
     _signal([pid], signal.SIGKILL)
     yield
+
+
+def _kill_point(strike: Strike) -> AbstractAsyncContextManager[None]:
+    """It is the scheduler that does it, see `mcpconc.nemesis.storm.Weather.doomed`."""
+    raise Missed("nobody decides inside the calls")
 
 
 @asynccontextmanager
@@ -112,6 +117,15 @@ KINDS = (
         family=Family.PROCESS,
         act=_kill_call,
         refuses=True,
+    ),
+    Kind(
+        name="kill-point",
+        about="the process that serves one call is killed just before one of the things it writes",
+        family=Family.PROCESS,
+        act=_kill_point,
+        needs="the probe, and --scheduler random, pct:D or portfolio",
+        refuses=True,
+        inside=True,
     ),
     Kind(
         name="stop-server",

@@ -11,6 +11,7 @@ place; nothing here draws a number or looks at the time of day.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
@@ -24,12 +25,15 @@ from mcpconc.history import Event, EventType
 from mcpconc.nemesis.base import Kind, Missed, Strike
 from mcpconc.nemesis.recovery import recover
 from mcpconc.program import Fault, Program
+from mcpconc.schedule.points import Kill, Point, writes
 from mcpconc.world import World
 
 __all__ = ["Weather"]
 
 FORKED = 0.4
 """Of an ordinary call's time, that a forked one takes."""
+WITHIN = 8
+"""Things that a call writes, before one of which its process is killed."""
 HEALING = 90.0
 """Seconds within which everything is healed: a server may have to be started for it."""
 
@@ -56,6 +60,8 @@ class Weather:
         self._gates: dict[int, anyio.Event] = {}
         self._calm = anyio.Event()
         self._over = [anyio.Event() for _ in self._faults]
+        self._passed: Counter[int] = Counter()
+        self._struck: set[int] = set()
         self._heard = recorder.heard
         recorder.heard = self.hear
 
@@ -91,6 +97,27 @@ class Weather:
             ]
             raise InvariantError(f"not healed within {HEALING:g} s: {', '.join(left)}") from None
 
+    def doomed(self, kill: Kill, point: Point, due: bool | None) -> bool:
+        """Whether a process is killed at the point where it stands
+        (`mcpconc.schedule.controlled`): where the fault's call is at work, before the first to
+        the `WITHIN`-th thing that it writes. A recorded kill is `due`, and then there is no
+        other."""
+        for number, (fault, kind, agent) in enumerate(self._faults):
+            if not kind.inside or agent != kill.agent or number in self._struck:
+                continue
+            if due is None and self._sent[fault.call].is_set() and writes(point):
+                self._passed[number] += 1
+                due = self._passed[number] == 1 + fault.pick % WITHIN or None
+            if due:
+                self._struck.add(number)
+                about = (number, kind, agent, fault.call)
+                may = {"refuses": kind.refuses, "spoils": "", "spares": ()}
+                text = f"agent {agent}'s call is killed before: {point.label}"
+                self._note("fault", *about, text, {**may, "at": kill.to_json()})
+                self._note("healed", *about, f"{kind.name} is over")
+                return True
+        return bool(due)
+
     async def recover(self, make: Make) -> None:
         await recover(self._world, self._fleet, self._recorder, make)
 
@@ -110,6 +137,11 @@ class Weather:
 
         try:
             await self._sent[fault.call].wait()
+            if kind.inside:
+                await self._calm.wait()
+                if number not in self._struck:
+                    raise Missed("the call did not write so many things, or nobody decided inside")
+                return
             await anyio.sleep(fault.delay * self._pace())
             if self._calm.is_set():
                 raise Missed("the calls are over")

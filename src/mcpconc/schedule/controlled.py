@@ -31,6 +31,8 @@ __all__ = ["GUESS", "Controlled", "Shape"]
 Shape = tuple[tuple[str, ...], ...]
 """Tools by lane: programs of one shape have about as many steps."""
 
+Doomed = Callable[[Kill, Point, bool | None], bool]
+
 GUESS = 12
 """Steps of a call of which nothing is known."""
 
@@ -74,6 +76,8 @@ class Controlled:
         self.passed: list[tuple[Kill, Point]] = []
         """Every point that was met, also where there was nothing to choose: where a process could
         be killed."""
+        self.doomed: Doomed = lambda kill, point, due: bool(due)
+        """Whether the process is killed at this point, where a kill may be due (None: none is)."""
         self._make = policy
         self._recorded = recorded
         self._kills = {*kills, *(recorded.kills if recorded else ())}
@@ -303,7 +307,7 @@ class Controlled:
         assert point is not None
         times = self._met[thread.agent, thread.ordinal, point.label]
         kill = Kill(thread.agent, thread.ordinal, point.label, times)
-        due = kill in self._kills
+        due = self.doomed(kill, point, kill in self._kills if self._kills else None)
         if due:
             self._done.append(kill)
             self.notes.append(("fault", {"fault": "killed", "at": kill.to_json()}))

@@ -26,6 +26,7 @@ __all__ = [
     "named_anew",
     "pack",
     "unpack",
+    "writes",
 ]
 
 ThreadId = tuple[int, int]
@@ -127,6 +128,12 @@ class Recorded:
     steps: tuple[tuple[int, int, str], ...] = ()
     skip: tuple[frozenset[str], ...] | None = None
     kills: tuple[Kill, ...] = field(default=())
+
+
+def writes(point: Point) -> bool:
+    """Whether something is written here. In a transaction nothing is before its COMMIT, which is
+    a point of its own."""
+    return bool(point.writes) or point.needs == "commit"
 
 
 def pack(

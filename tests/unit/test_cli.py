@@ -118,7 +118,8 @@ def test_every_flag_of_fuzz_arrives(asked: dict[str, Any]) -> None:
     words = (
         "fuzz --target empirica==1.14.18 --agents 7 --max-time 1m30s --runs 9 --seed 5 --out o"
         " --identity isolated,shared --identity explicit --inflight 3 --scheduler convoy"
-        " --calls 20 --share 0.25 --no-shrink --start fork --nemesis cancel,hold-lock --bad-input 0.5"
+        " --calls 20 --share 0.25 --no-shrink --start fork --nemesis cancel,hold-lock"
+        " --bad-input 0.5"
     )
     assert main(words.split()) == 0
     del asked["machine"]

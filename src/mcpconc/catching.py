@@ -8,11 +8,11 @@ after each its minimal program runs once more without it.
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import anyio.to_thread
 
@@ -71,6 +71,9 @@ ALONE = 60
 
 ORDERS = 6
 """One-at-a-time orders that are tried for it: all of three calls, a sample of four."""
+
+BAD_SHARE = 0.3
+"""Of the calls, for a bug that only bad input shows."""
 
 TROUBLES = 3
 """Times in a row that the servers may fail to come up again."""
@@ -181,11 +184,20 @@ class Bench:
 
 
 class _Programs:
-    """Programs by number, the same ones for the same seed, written when they are asked for."""
+    """Programs by number, the same ones for the same seed, written when they are asked for. With
+    `schemas` some of their calls are bad input."""
 
-    def __init__(self, config: SelftestConfig, seed: int) -> None:
+    def __init__(
+        self,
+        config: SelftestConfig,
+        seed: int,
+        schemas: Mapping[str, Mapping[str, Any]] | None = None,
+    ) -> None:
         self._config = config
         self._seed = seed
+        self._bad: dict[str, Any] = {}
+        if schemas is not None:
+            self._bad = {"bad": BAD_SHARE, "schemas": schemas}
         self._known: list[Program] = []
 
     async def get(self, n: int) -> Program:
@@ -201,7 +213,7 @@ class _Programs:
             for batch in range(config.batches)
             for program in generate(
                 config.machine,
-                Knobs(config.agents, config.calls, SHARES[batch % 2], config.inflight),
+                Knobs(config.agents, config.calls, SHARES[batch % 2], config.inflight, **self._bad),
                 seed + batch,
                 BATCH,
             )
@@ -216,19 +228,31 @@ async def one_seed(bench: Bench, seed: int) -> None:
     """
     config = bench.config
     end = config.clock() + config.budget
-    programs = _Programs(config, seed)
+    programs = spoilt = _Programs(config, seed)
+    if any(plant.bad for plant in config.plants):
+        spoilt = _Programs(config, seed, await bench.rig.schemas())
     of = len(config.plants)
     share = config.budget / max(of, 1)
     for n in range(config.silent):
         bench.emit(PlantProgress("the correct server", 0, of, seed, n))
         await bench.must_be_silent(await programs.get(n), _schedule(seed, n), f"false-alarm-{n}")
+        if spoilt is not programs:
+            name = f"false-alarm-bad-{n}"
+            await bench.must_be_silent(await spoilt.get(n), _schedule(seed, n), name)
     # What may escape comes last: it must not use up the time of the others.
     for n, plant in enumerate(sorted(config.plants, key=lambda plant: bool(plant.needs))):
         left = end - config.clock()
         if left <= 0:
             entry = blank(plant, seed, PlantState.NOT_RUN)
         else:
-            entry = await _try(bench, plant, seed, programs, n + 1, _slice(left, of - n, share))
+            entry = await _try(
+                bench,
+                plant,
+                seed,
+                spoilt if plant.bad else programs,
+                n + 1,
+                _slice(left, of - n, share),
+            )
         bench.tried.append(entry)
         bench.emit(entry)
 

@@ -17,6 +17,7 @@ from mcpconc.selftest import SelftestConfig, selftest
 
 WITNESSES = {
     "protocol": "stdout-polluted",
+    "refusal": "types-unchecked",
     "effects": "refused-goal-is-stored",
     "footprint": "criterion-for-everybody",
     "linearizability": "intermediate-read",

@@ -13,7 +13,7 @@ SCHEDULE = "schedule"
 class Plant:
     """One bug. `kind` is its class, `oracle` the one that must catch it, `what` one line for
     people. `needs` is `SCHEDULE` where only a controlled schedule reaches it reliably; `alone`
-    is set where no other oracle sees anything."""
+    is set where no other oracle sees anything, `bad` where only bad input shows it."""
 
     name: str
     kind: str
@@ -21,6 +21,7 @@ class Plant:
     what: str
     needs: str = ""
     alone: bool = False
+    bad: bool = False
 
 
 PLANTS: tuple[Plant, ...] = (
@@ -232,6 +233,14 @@ PLANTS: tuple[Plant, ...] = (
         "liveness",
         "unknown_log leaves a lock file beside the ref of its note",
         alone=True,
+    ),
+    Plant(
+        "types-unchecked",
+        "bad input accepted",
+        "refusal",
+        "numbers and truth values may be anything",
+        alone=True,
+        bad=True,
     ),
     # the wire and the process
     Plant(

@@ -397,11 +397,18 @@ def test_worlds_take_turns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 def test_what_was_asked_for_reaches_programs_and_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked = {"agents": 3, "calls": 9, "inflight": 4, "share": 0.25, "scheduler": "convoy"}
+    asked = {
+        "agents": 3,
+        "calls": 9,
+        "inflight": 4,
+        "share": 0.25,
+        "bad_input": 0.2,
+        "scheduler": "convoy",
+    }
     machine = type("Seen", (ledger.AddMachine,), {"__init__": see_knobs, "seen": set()})
     script = Script().take_over(monkeypatch, campaign)
     fuzz(tmp_path, "correct", machine, clock=script.clock, runs=2, seed=5, **asked)
-    assert machine.seen == {Knobs(agents=3, calls=9, inflight=4, share=0.25)}  # type: ignore[attr-defined]
+    assert machine.seen == {Knobs(agents=3, calls=9, inflight=4, share=0.25, bad=0.2)}  # type: ignore[attr-defined]
     assert [agents for *_, agents in script.opened] == [3]
     assert [ran[2:] for ran in script.ran] == [("convoy", 5 * 7919), ("convoy", 5 * 7919 + 1)]
 

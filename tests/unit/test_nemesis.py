@@ -63,7 +63,7 @@ STORMS = {
         for name in (
             *("kill-server", "stop-server", "cancel", "disconnect", "hold-lock", "hold-lock-long"),
             *("readonly-database", "readonly-git", "full-disk", "lock-refs", "corrupt-note"),
-            *("empty-database", "older-schema"),
+            *("empty-database", "older-schema", "remote-hangs"),
         )
     },
     "two at once": (Fault("stop-server", "0.1"), Fault("hold-lock", "1.1")),
@@ -187,8 +187,9 @@ def test_what_a_fault_destroys_is_no_finding_but_told(made: Runs) -> None:
     assert any("not judged: empty-database destroyed" in n for n in emptied.judgement.notes)
 
 
-def test_a_fault_that_the_target_does_not_know_never_begins(made: Runs) -> None:
-    (met,) = storms(made["older-schema"].run)
+@pytest.mark.parametrize("name", ["older-schema", "remote-hangs"])
+def test_a_fault_that_the_target_does_not_know_never_begins(made: Runs, name: str) -> None:
+    (met,) = storms(made[name].run)
     assert met.outcome == "never began"
 
 
@@ -218,8 +219,9 @@ def test_nothing_outlives_the_faults(made: Runs) -> None:
 class Kinds:
     """A fault that writes down what is done with it."""
 
-    def __init__(self, seconds: float = 0.0, **more: Any) -> None:
+    def __init__(self, seconds: float = 0.0, breaks: Exception | None = None, **more: Any) -> None:
         self.log: list[str] = []
+        self.breaks = breaks
         kind = Kind(
             name="odd",
             about="odd",
@@ -242,6 +244,8 @@ class Kinds:
             with anyio.CancelScope(shield=True):
                 await anyio.sleep(0.01)
                 self.log.append("healed")
+            if self.breaks is not None:
+                raise self.breaks
 
 
 class Place:
@@ -371,6 +375,35 @@ def test_nothing_below_a_read_only_directory_changes_and_then_all_of_it_does(
         (tmp_path / "outside").touch()
     assert not files.is_frozen(tmp_path)
     (below / "file").write_text("new")
+
+
+def test_what_two_faults_have_frozen_is_free_after_both(tmp_path: Path) -> None:
+    if why := KINDS["readonly-git"].lacking(tmp_path):
+        pytest.skip(why)
+    (tmp_path / "file").touch()
+    first, second = files.read_only(tmp_path), files.read_only(tmp_path)
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    second.__exit__(None, None, None)
+    assert not files.is_frozen(tmp_path)
+    (tmp_path / "file").write_text("new")
+
+
+def test_what_cannot_be_healed_to_its_end_is_said() -> None:
+    kinds = Kinds(breaks=OSError("no way back"))
+    storm, recorder = weather(kinds, Fault("odd", "0.1"))
+
+    async def main() -> None:
+        async with anyio.create_task_group() as group:
+            group.start_soon(storm.serve)
+            send(recorder, "0.1")
+            await anyio.sleep(0.05)
+            await storm.calm()
+
+    anyio.run(main)
+    notes = [e.value["what"] for e in recorder.events if "what" in e.value]
+    assert notes == ["fault", "fault-failed"]
 
 
 def test_an_older_schema_of_empirica_lacks_what_was_added_late() -> None:

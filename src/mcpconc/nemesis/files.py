@@ -60,19 +60,19 @@ def read_only(root: Path) -> Iterator[None]:
     :raises OSError: where that cannot be done, or not be undone.
     """
     change, undo = (_immutable, _mutable) if os.geteuid() == 0 else (_unwritable, _writable)
-    done: list[tuple[Path, int]] = []
+    done: list[Path] = []
     try:
         for path in [root, *sorted(root.rglob("*"))]:
             # Others are at work here: what vanishes is not our concern.
             with suppress(FileNotFoundError):
-                if path.is_dir() or path.is_file():
-                    done.append((path, change(path)))
+                if (path.is_dir() or path.is_file()) and change(path):
+                    done.append(path)
         yield
     finally:
         trouble: OSError | None = None
-        for path, old in reversed(done):
+        for path in reversed(done):
             try:
-                undo(path, old)
+                undo(path)
             except FileNotFoundError:
                 continue
             except OSError as error:
@@ -93,24 +93,25 @@ def _flags(path: Path, new: int | None = None) -> int:
         os.close(descriptor)
 
 
-def _immutable(path: Path) -> int:
+def _immutable(path: Path) -> bool:
+    """False where it is already: then somebody else makes it mutable again."""
     old = _flags(path)
     _flags(path, old | _IMMUTABLE)
-    return old
+    return not old & _IMMUTABLE
 
 
-def _mutable(path: Path, old: int) -> None:
-    _flags(path, old)
+def _mutable(path: Path) -> None:
+    _flags(path, _flags(path) & ~_IMMUTABLE)
 
 
-def _unwritable(path: Path) -> int:
+def _unwritable(path: Path) -> bool:
     old = stat.S_IMODE(path.stat().st_mode)
-    path.chmod(old & ~0o222)
-    return old
+    path.chmod(old & ~stat.S_IWUSR)
+    return bool(old & stat.S_IWUSR)
 
 
-def _writable(path: Path, old: int) -> None:
-    path.chmod(old)
+def _writable(path: Path) -> None:
+    path.chmod(stat.S_IMODE(path.stat().st_mode) | stat.S_IWUSR)
 
 
 def is_frozen(root: Path) -> bool:

@@ -20,7 +20,7 @@ import anyio
 
 from mcpconc.drive.record import NOBODY, Recorder
 from mcpconc.drive.runner import Fleet, Make
-from mcpconc.errors import InvariantError
+from mcpconc.errors import InvariantError, cause
 from mcpconc.history import Event, EventType
 from mcpconc.nemesis.base import Kind, Missed, Strike
 from mcpconc.nemesis.recovery import recover
@@ -127,7 +127,7 @@ class Weather:
 
     async def _one(self, number: int, fault: Fault, kind: Kind, agent: int) -> None:
         about = (number, kind, agent, fault.call)
-        begun = False
+        begun = healed = False
 
         def begins(text: str, **details: Any) -> None:
             nonlocal begun
@@ -153,12 +153,17 @@ class Weather:
             async with kind.act(strike):
                 with anyio.move_on_after(kind.seconds(strike)):
                     await self._calm.wait()
-        except (Missed, OSError) as error:
+            healed = True
+        except (Missed, OSError, ExceptionGroup) as trouble:
+            # Out of a task group of the fault's own it comes as a group.
+            error = cause(trouble) if isinstance(trouble, ExceptionGroup) else trouble
+            if not isinstance(error, Missed | OSError):
+                raise
             what = "fault-failed" if begun else "fault-missed"
             self._note(what, *about, f"{kind.name}: {error}")
         finally:
             # What is destroyed stays so until the world is put back.
-            if begun and not kind.spoils:
+            if healed and not kind.spoils:
                 self._note("healed", *about, f"{kind.name} is over")
             self._over[number].set()
 

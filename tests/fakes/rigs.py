@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import anyio.lowlevel
@@ -89,6 +89,7 @@ class Script:
 class ScriptedRig:
     script: Script
     identity: Identity
+    world: Any = field(default_factory=lambda: SimpleNamespace(root=Path("/nowhere"), control=None))
 
     async def schemas(self) -> dict[str, dict[str, object]]:
         return {}

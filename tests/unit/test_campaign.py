@@ -300,6 +300,17 @@ def test_whichever_limit_comes_first(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert (told.done.stop, told.done.runs) == ("3 runs done", 3)
 
 
+def test_each_program_meets_a_fault_where_that_is_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = ("cancel", "stop-server")
+    script, _ = scripted(tmp_path, monkeypatch, lambda program: (), runs=6, nemesis=names)
+    met = [[fault.name for fault in program.faults] for _, program, *_ in script.ran]
+    assert len(met) == 6
+    assert all(met)
+    assert {name for each in met for name in each} == set(names)
+
+
 def only_as_a_whole(program: Program) -> list[Finding]:
     """A finding that nothing smaller shows: minimising it takes for ever."""
     whole = program.concurrent() >= 6 and sum(map(bool, program.lanes)) > 1

@@ -17,8 +17,9 @@ from mcpconc import replay as replays
 from mcpconc.errors import TargetError, TraceError
 from mcpconc.events import ReplayTried
 from mcpconc.oracle.base import Finding, Fingerprint, Result
-from mcpconc.program import Call, Program
+from mcpconc.program import Call, Fault, Program
 from mcpconc.replay import Replay, Status
+from mcpconc.target.reference import BUSY, HURRIED
 from mcpconc.target.warm import Start
 from mcpconc.trace import Trace, load
 from samples import told
@@ -156,6 +157,18 @@ def test_on_another_target(script: Script, tmp_path: Path) -> None:
     other = str(ledger.write(tmp_path, "racy"))
     anyio.run(replays.replay, saved(tmp_path), 1, other, tmp_path, quietly)
     assert [target for target, *_ in script.opened] == [other]
+
+
+@pytest.mark.parametrize(
+    ("faults", "patience"), [((), BUSY), ((Fault("hold-lock-long", "0.0"),), HURRIED)]
+)
+def test_faults_meet_a_target_with_short_limits(
+    script: Script, tmp_path: Path, faults: tuple[Fault, ...], patience: float
+) -> None:
+    stormy = saved(tmp_path, replace(PROGRAM, faults=faults))
+    anyio.run(replays.replay, stormy, 1, "reference", tmp_path, quietly)
+    assert script.target.patience == patience
+    assert [program.faults for _, program, *_ in script.ran] == [faults]
 
 
 def test_a_target_that_cannot_be_had_is_an_answer(tmp_path: Path) -> None:

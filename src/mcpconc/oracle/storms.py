@@ -61,6 +61,9 @@ class Met:
 
 def storms(run: Run) -> tuple[Met, ...]:
     """The faults of a run, in order of their begin; those that never began come last."""
+    every, missed = spells(run.history), run.history.notes("fault-missed")
+    if not every and not missed:
+        return ()
     history, _ = weathered(run.history)
     ends, last = ended(history), len(history.events)
     torn, lost = _left(replace(run, history=history))
@@ -68,7 +71,6 @@ def storms(run: Run) -> tuple[Met, ...]:
     said = tuple(text for note in recovery for text in note.value["said"])
     outcome = max((note.value["how"] for note in recovery), key=_rank, default="")
     met = []
-    every = spells(history)
     spoilt = any(spell.spoils for spell in every)
     for spell in every:
         under = [
@@ -90,7 +92,6 @@ def storms(run: Run) -> tuple[Met, ...]:
                 said,
             )
         )
-    missed = history.notes("fault-missed")
     return (*met, *(Met(n.value["fault"], n.call, MISSED, n.value["text"]) for n in missed))
 
 

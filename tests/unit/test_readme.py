@@ -8,7 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from mcpconc.cli import parser
-from mcpconc.strategies import Knobs, generate
+from mcpconc.model.empirica.spec import MODELLED
+from mcpconc.model.empirica.surface import NOT_DRIVEN, TOOLS
+from mcpconc.strategies import CascadeMachine, Knobs, generate
+from mcpconc.surface import renewed, table
 from mcpconc.target.command import CommandTarget
 
 README = (Path(__file__).parents[2] / "README.md").read_text()
@@ -39,3 +42,14 @@ def test_the_commands_are_understood() -> None:
     assert len(calls) > 8
     for call in calls:
         parser().parse_args(call)
+
+
+def test_the_table_of_tools_is_the_one_that_is_made() -> None:
+    assert table() in README, "python -m mcpconc.surface README.md"
+    assert renewed(README) == README
+
+
+def test_the_table_says_of_every_tool_what_becomes_of_it() -> None:
+    driven = MODELLED | {*CascadeMachine.tools}
+    assert driven | NOT_DRIVEN.keys() == {*TOOLS}
+    assert not MODELLED & NOT_DRIVEN.keys()

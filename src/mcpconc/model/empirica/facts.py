@@ -13,6 +13,7 @@ from typing import Any
 
 from mcpconc.history import Operation, Outcome
 from mcpconc.model.empirica.common import DATABASE, same_objective, same_text, token_in
+from mcpconc.model.empirica.shorthand import Implied, spelled_out
 from mcpconc.snapshot import Row, Snapshot
 
 __all__ = ["Facts", "blob", "facts"]
@@ -42,10 +43,12 @@ TOKEN_COLUMNS: Mapping[str, tuple[str, ...]] = {
 class Facts:
     """One run, indexed.
 
-    `operations` leaves usage errors out: they did nothing. `project` is session → project,
-    `instance` agent → instance id ("" where the target knows none), `goal_of_task`,
-    `session_of_goal`, `objective_of_goal` and `key_of_unknown` ((project, normalised text))
-    are by id; `written` is table → token → row, `message` token → what the bus keeps of it.
+    `operations` leaves usage errors out: they did nothing. Ids and sessions are written out in
+    the others (see `shorthand`); `implied` are those that named no session. `project` is
+    session → project, `instance` agent → instance id ("" where the target knows none),
+    `goal_of_task`, `session_of_goal`, `objective_of_goal` and `key_of_unknown` ((project,
+    normalised text)) are by id; `written` is table → token → row, `message` token → what the bus
+    keeps of it.
     """
 
     operations: tuple[Operation, ...]
@@ -59,6 +62,7 @@ class Facts:
     key_of_unknown: Mapping[str, tuple[str, str]]
     written: Mapping[str, Mapping[str, Row]]
     message: Mapping[str, Mapping[str, Any]]
+    implied: tuple[Implied, ...]
 
     def rows(self, table: str) -> Sequence[Row]:
         return self.snapshot.rows(DATABASE, table) if self.snapshot is not None else ()
@@ -82,7 +86,6 @@ class Facts:
 
 def facts(operations: Sequence[Operation], snapshot: Snapshot | None) -> Facts:
     """Index a run."""
-    done = tuple(o for o in operations if o.outcome is not Outcome.USAGE)
     written: dict[str, dict[str, Row]] = {}
     rows: dict[str, Sequence[Row]] = {}
     for table, columns in TOKEN_COLUMNS.items():
@@ -92,7 +95,9 @@ def facts(operations: Sequence[Operation], snapshot: Snapshot | None) -> Facts:
             token = token_in(*(row.get(column) for column in columns))
             if token:
                 found.setdefault(token, row)
-    known = Facts(done, snapshot, {}, {}, {}, {}, {}, {}, {}, written, {})
+    said = [o for o in operations if o.outcome is not Outcome.USAGE]
+    done, implied = spelled_out(said, rows)
+    known = Facts(done, snapshot, {}, {}, {}, {}, {}, {}, {}, written, {}, implied)
     sessions: dict[str, Row | None] = {str(r["session_id"]): r for r in rows["sessions"]}
     project = {key: str(r.get("project_id") or "") for key, r in sessions.items() if r is not None}
     instance: dict[int, str] = {}
@@ -131,6 +136,7 @@ def facts(operations: Sequence[Operation], snapshot: Snapshot | None) -> Facts:
         key_of_unknown=unknown,
         written=written,
         message=_messages(snapshot),
+        implied=implied,
     )
 
 

@@ -16,6 +16,7 @@ from mcpconc.schedule.control import Control, Thread
 from mcpconc.schedule.counts import UNSURE, Cost
 from mcpconc.target import resolve
 from mcpconc.target.base import Identity
+from mcpconc.target.warm import Start
 from mcpconc.world import ProbeMode
 
 pytestmark = pytest.mark.real
@@ -60,30 +61,35 @@ class Listener:
         return [(kind, label) for who, kind, label in self.points if who == name]
 
 
-async def run(work: Path, probe: ProbeMode | None, hear: Callable[[Control], None]) -> History:
+async def run(
+    work: Path, probe: ProbeMode | None, hear: Callable[[Control], None], start: Start
+) -> History:
     """What came of the program; `hear` is told of the probe's other end before it runs."""
     target = resolve("empirica")
     await target.install(print)
-    async with rig(target, Identity.ISOLATED, 1, work, print, probe=probe) as on:
+    async with rig(target, Identity.ISOLATED, 1, work, print, start, probe) as on:
         if on.world.control is not None:
             hear(on.world.control)
         return (await on.execute(PROGRAM, "free", 1)).run.history
 
 
 def drive(
-    work: Path, probe: ProbeMode | None = None, hear: Callable[[Control], None] = lambda c: None
+    work: Path,
+    probe: ProbeMode | None = None,
+    hear: Callable[[Control], None] = lambda c: None,
+    start: Start = Start.ORDINARY,
 ) -> History:
-    return anyio.run(run, work, probe, hear)
+    return anyio.run(run, work, probe, hear, start)
 
 
-def stopped(work: Path) -> tuple[History, Listener]:
+def stopped(work: Path, start: Start = Start.ORDINARY) -> tuple[History, Listener]:
     heard: list[Listener] = []
 
     def hear(control: Control) -> None:
         heard.append(Listener(control))
         control.take(heard[0])
 
-    return drive(work, "control", hear), heard[0]
+    return drive(work, "control", hear, start), heard[0]
 
 
 def counted(work: Path) -> dict[str, Cost]:

@@ -4,22 +4,17 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any
 
 import anyio
 import pytest
 
 from mcpconc import procs
-from mcpconc.drive.record import Recorder
-from mcpconc.drive.runner import Fleet
 from mcpconc.rig import rig
-from mcpconc.schedule import make
 from mcpconc.target import resolve
 from mcpconc.target.base import MARKER, Identity
-from mcpconc.target.warm import Start, keep_warm, warmed
+from mcpconc.target.warm import Start, keep_warm
 from mcpconc.world import world
-from probing import Controller
-from real.test_probe import PROGRAM, Probed, said
+from real.test_probe import stopped
 
 sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
 from warm_starts import Turn, differences, kind, program, turn
@@ -80,23 +75,9 @@ def test_imports_depend_on_nothing_that_calls_or_runs_change() -> None:
 def test_the_probe_says_the_same_in_a_fork(tmp_path: Path) -> None:
     """Every statement, file and git command, in the same order: what is run is the same."""
 
-    async def drive(root: Path, address: Path, start: Start) -> None:
-        target: Any = resolve("empirica")
-        await target.install(print)
-        async with (
-            world(Probed(target, address), Identity.ISOLATED, root) as made,  # type: ignore[arg-type]
-            warmed(made, start) as warm,
-            Fleet.open(made, 1, made.logs) as fleet,
-        ):
-            with Recorder(None) as recorder:
-                await fleet.run(PROGRAM, make("free", 1), recorder, made, made.quiesce)
-            assert warm is None or warm.exceptions() == []
-
     def points(start: Start) -> list[list[tuple[str, str]]]:
-        with Controller(tmp_path / f"{start}.socket") as controller:
-            anyio.run(drive, tmp_path / start, controller.address, start)
-            controller.hear_out()
-        return [said(controller.heard, command) for command in ("session-create", "finding-log")]
+        _, heard = stopped(tmp_path / start, start)
+        return [heard.said(command) for command in ("session-create", "finding-log")]
 
     ordinary, forked = points(Start.ORDINARY), points(Start.FORK)
     assert min(map(len, ordinary)) > 50

@@ -1,7 +1,7 @@
 """What each scheduler finds in the same programs for the same effort.
 
     python benchmarks/schedulers.py run reference --seeds 0-9 --calls 300 --parts DIR
-    python benchmarks/schedulers.py run empirica --seeds 0-2 --calls 700 --parts DIR
+    python benchmarks/schedulers.py run empirica --seeds 0-2 --cpu-minutes 10 --parts DIR
     python benchmarks/schedulers.py report --parts DIR
 
 For each seed there is one list of small programs. Every scheduler gets each of them `AGAIN` times,
@@ -14,7 +14,10 @@ its agents or by one agent alone, shows the same head of a fingerprint, nor does
 any other program of the benchmark. Those runs count for nobody's budget. On the reference server a
 planted bug is found if one of its findings is a race.
 
-Each seed is a file in DIR, so seeds can be run side by side and a run can be taken up again;
+The budget is calls on the reference server and processor time of the target, as its processes
+used it, on Empirica. Each seed is a file in DIR, so seeds can be run side by side and a run can be
+taken up again; what is known of an unfinished seed is written every few programs (``finished`` is
+false in it, and the report says so);
 ``report`` writes ``schedulers.json`` and ``schedulers.md`` beside this script. The traces in
 DIR/traces have the first run of each head, for each scheduler.
 """
@@ -31,7 +34,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -95,7 +98,7 @@ one process, or is no matter of order at all, is left out."""
 
 COMMANDS = (
     "python benchmarks/schedulers.py run reference --seeds 0-9 --calls 300 --parts DIR",
-    "python benchmarks/schedulers.py run empirica --seeds 0-2 --calls 700 --parts DIR",
+    "python benchmarks/schedulers.py run empirica --seeds 0-2 --cpu-minutes 10 --parts DIR",
     "python benchmarks/schedulers.py report --parts DIR",
 )
 
@@ -127,6 +130,8 @@ class Contest:
     traces: Path | None
     wanted: str = ""
     """The oracle whose finding ends the effort of an arm; empty for all the budget."""
+    save: Callable[[dict[str, Any]], None] = lambda result: None
+    """Keeps what is known so far."""
     arms: dict[str, Arm] = field(default_factory=dict)
     alone: set[Head] = field(default_factory=set)
     looked: set[str] = field(default_factory=set)
@@ -150,6 +155,7 @@ class Contest:
                     if self.left(arm):
                         await self.once(arm, program, self.seed * 7919 + n * AGAIN + again)
             if n % 10 == 0:
+                self.save(self.result())
                 tell(self.seed, n, *(f"{a.scheduler} {a.cpu:.0f}s {len(a.found)}" for a in turn))
 
     async def once(self, arm: Arm, program: Program, seed: int) -> None:
@@ -195,6 +201,7 @@ class Contest:
     def result(self) -> dict[str, Any]:
         return {
             "seed": self.seed,
+            "finished": not any(self.left(arm) for arm in self.arms.values()),
             "arms": [asdict(arm) for arm in self.arms.values()],
             "alone": sorted(self.alone),
             "looked": len(self.looked),
@@ -247,18 +254,26 @@ async def opened(stack: AsyncExitStack, target: Any, start: Start) -> dict[str, 
     return dict.fromkeys(FREE, free) | dict.fromkeys(CONTROLLED, controlled)
 
 
-async def run_empirica(seed: int, calls: int, cpu: float, parts: Path) -> None:
+async def run_empirica(seed: int, calls: float, cpu: float, parts: Path) -> None:
     target = resolve("empirica")
     await target.install(tell)
+    about = {
+        "target": f"empirica {target.version}",
+        "calls": None if math.isinf(calls) else calls,
+        "cpu_minutes": None if math.isinf(cpu) else cpu / 60,
+    }
+
+    def keep(result: dict[str, Any]) -> None:
+        save(parts / f"empirica-{seed}.json", about | result)
+
     async with AsyncExitStack() as stack:
         rigs = await opened(stack, target, Start.FORK)
-        contest = Contest(rigs, seed, calls, cpu, parts / "traces")
+        contest = Contest(rigs, seed, calls, cpu, parts / "traces", save=keep)
         await contest.run(of_a_campaign(seed))
-    about = {"target": f"empirica {target.version}", "calls": calls}
-    save(parts / f"empirica-{seed}.json", about | contest.result())
+    keep(contest.result())
 
 
-async def run_reference(seed: int, calls: int, only: Sequence[str], parts: Path) -> None:
+async def run_reference(seed: int, calls: float, only: Sequence[str], parts: Path) -> None:
     target = ReferenceTarget()
     plants = [plant for plant in PLANTS if plant.name in (only or RACES)]
     entries: list[dict[str, Any]] = []
@@ -360,7 +375,8 @@ def report_empirica(parts: Sequence[dict[str, Any]]) -> list[str]:
     lines = [
         f"## {parts[0]['target']}",
         "",
-        f"{len(parts)} seeds, {parts[0]['calls']} calls for each scheduler and seed.",
+        f"{len(parts)} seeds, {budget(parts[0])} at most for each scheduler and seed.",
+        *unfinished(parts),
         "",
         "| scheduler | runs | calls | target CPU, min | races, all seeds | races per seed "
         "| calls until the first |",
@@ -392,6 +408,19 @@ def report_empirica(parts: Sequence[dict[str, Any]]) -> list[str]:
         theirs = {head for name in others for head in by[name]}
         lines.append(f"Met {text}: {len(mine - theirs)}.")
     return [*lines, ""]
+
+
+def budget(part: dict[str, Any]) -> str:
+    minutes, calls = part["cpu_minutes"], part["calls"]
+    given = [f"{minutes:g} minutes of the target's processor time"] * (minutes is not None)
+    return " and ".join([*given, *[f"{calls:g} calls"] * (calls is not None)])
+
+
+def unfinished(parts: Sequence[dict[str, Any]]) -> list[str]:
+    seeds = [str(part["seed"]) for part in parts if not part["finished"]]
+    return [f"With seed {', '.join(seeds)} it was not all used: the table says how much."] * bool(
+        seeds
+    )
 
 
 def firsts_of(part: dict[str, Any], scheduler: str, parts: Sequence[dict[str, Any]]) -> list[int]:
@@ -426,7 +455,7 @@ def main() -> None:
     run = verbs.add_parser("run")
     run.add_argument("target", choices=("reference", "empirica"))
     run.add_argument("--seeds", default="0-2", help="one, or first-last")
-    run.add_argument("--calls", type=int, required=True, help="of each arm")
+    run.add_argument("--calls", type=float, default=math.inf, help="of each arm")
     run.add_argument(
         "--cpu-minutes", type=float, default=math.inf, help="of the target, of each arm (empirica)"
     )
@@ -440,7 +469,8 @@ def main() -> None:
         return
     first, _, last = args.seeds.partition("-")
     for seed in range(int(first), int(last or first) + 1):
-        if (args.parts / f"{args.target}-{seed}.json").exists():
+        part = args.parts / f"{args.target}-{seed}.json"
+        if part.exists() and json.loads(part.read_text()).get("finished", True):
             continue
         if args.target == "empirica":
             anyio.run(run_empirica, seed, args.calls, 60 * args.cpu_minutes, args.parts)

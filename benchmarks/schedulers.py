@@ -9,10 +9,10 @@ in this order, until it has used up its budget; schedulers take turns program by
 whatever else the machine does is the same for all. `free`, `barrier` and `convoy` have a world
 without the probe. Calls are forked (`--start fork`), for all schedulers.
 
-A finding is counted if it is a race: no one-at-a-time order of a program in which it was met, by
-its agents or by one agent alone, shows the same head of a fingerprint, nor does such an order of
-any other program of the benchmark. Those runs count for nobody's budget. On the reference server a
-planted bug is found if one of its findings is a race.
+A finding is counted if it is a race: no one-at-a-time order of the program in which it was first
+met, by its agents or by one agent alone, shows the same head of a fingerprint, nor does such an
+order of any other program that was looked at so. Those runs count for nobody's budget. On the
+reference server a planted bug is found if one of its findings is a race.
 
 The budget is calls on the reference server and processor time of the target, as its processes
 used it, on Empirica. Each seed is a file in DIR, so seeds can be run side by side and a run can be
@@ -121,7 +121,8 @@ class Arm:
 
 @dataclass(slots=True)
 class Contest:
-    """Schedulers on one list of programs. `alone` is what one-at-a-time runs of them showed."""
+    """Schedulers on one list of programs. `alone` is what one-at-a-time runs of those showed in
+    which a head was first `met`."""
 
     rigs: dict[str, Rig]
     seed: int
@@ -134,6 +135,7 @@ class Contest:
     """Keeps what is known so far."""
     arms: dict[str, Arm] = field(default_factory=dict)
     alone: set[Head] = field(default_factory=set)
+    met: set[Head] = field(default_factory=set)
     looked: set[str] = field(default_factory=set)
 
     def left(self, arm: Arm) -> bool:
@@ -171,8 +173,9 @@ class Contest:
         arm.calls += len(done.run.history.operations)
         arm.cpu += max(0.0, on.world.cpu_seconds() - cpu)
         arm.seconds += time.monotonic() - began
-        if done.heads() - self.alone:
+        if done.heads() - self.alone - self.met:
             await self.look_alone(program)
+        self.met |= done.heads()
         for head in sorted(done.heads() - self.alone):
             if json.dumps(head) not in arm.found:
                 arm.found[json.dumps(head)] = [arm.calls, arm.runs]

@@ -190,7 +190,8 @@ def report(rows: Sequence[Mapping[str, Any]], machine: Mapping[str, Any]) -> str
         f"{machine['cores']} cores, Python {machine['python']}; seconds are medians of "
         f"{machine['rounds']} rounds, of {machine['ordinary_rounds']} for Empirica with ordinary "
         "starts. What is measured stands at the top of the script. The machine was not idle "
-        f"otherwise: its load average was {machine['load_before']} before.",
+        f"otherwise: its load average was {machine['load_before']} before; the measurement itself "
+        f"ran at niceness {machine['nice']}.",
         "",
         "| target, start | pair | two calls: free | barrier | random | random / free | / barrier "
         "| whole: free | random | random / free | steps | first run: steps | seconds |",
@@ -233,6 +234,7 @@ def main() -> None:
         "cores": os.cpu_count(),
         "python": platform.python_version(),
         "load_before": round(os.getloadavg()[0], 1),
+        "nice": os.nice(0),
         "rounds": args.rounds,
         "ordinary_rounds": args.ordinary_rounds,
         "thresholds": {"ratio": RATIO, "seconds": SECONDS},

@@ -100,10 +100,13 @@ class CascadeMachine(HandoverRules, BusRules, ArtifactRules, ProgramMachine):
 
     @initialize(target=tasks, made=st.integers(0, 2))
     def common_tasks(self, made: int) -> Any:
+        """Of one goal: what is known of a goal from several tasks is where calls race."""
+        if not (made and self.knobs.share):
+            return multiple()
         with self.prefix():
-            if made and self.knobs.share and not self._goals:
+            if not self._goals:
                 self._goals.append(self._goal(0, self.common_session().ref, None))
-            return multiple(*(self._task(0, self._goals[0].ref) for _ in self._goals[:made]))
+            return multiple(*(self._task(0, self._goals[0].ref) for _ in range(made)))
 
     @initialize(target=unknowns, made=st.booleans())
     def common_unknown(self, made: bool) -> Any:

@@ -1,0 +1,195 @@
+"""PERFORMANCE_OPTIMIZATION_REPORT.md: baselines, bottlenecks with what the probe counted, and what
+removing each would save at most."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from mcpconc.report.document import Json
+from mcpconc.report.markdown.common import (
+    Pictures,
+    again,
+    at,
+    beginning,
+    by_scenario,
+    ending,
+    joined,
+    ladder,
+    probed,
+)
+from mcpconc.report.markdown.figures import (
+    NOT,
+    cell,
+    estimate,
+    latencies,
+    machine,
+    mib,
+    number,
+    percent,
+    seconds,
+    size,
+    table,
+)
+
+__all__ = ["performance_report"]
+
+MARKS = ("mean", "p50", "p90", "p95", "p99", "max")
+COUNTED = ("statements", "connections", "transactions", "git", "processes", "files")
+TIMED = ("sql_s", "git_s", "lock_wait_s", "seconds")
+TIMES = ("SQL", "git", "waiting for locks", "whole calls")
+
+
+def performance_report(document: Json, pictures: Pictures | None = None) -> str:
+    """The whole report. Ends with a newline."""
+    shown = pictures or Pictures()
+    target = document["target"]
+    lines = [
+        *beginning(document, f"Performance: {target['name']} {target['version'] or ''}"),
+        *_recommendations(document),
+        *_bottlenecks(document, shown),
+        *_evidence(document),
+        *_baseline(document),
+        *_load(document),
+        *_growth(document),
+        *ending(document),
+    ]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _recommendations(document: Json) -> Iterator[str]:
+    yield from ("## Recommendations, by what they save at most", "")
+    if not document["bottlenecks"]:
+        yield from ("None: what calls do inside the target was not measured.", "")
+        return
+    for found in document["bottlenecks"]:
+        tools = joined(found["tools"])
+        yield (
+            f"* **{cell(found['name'])}**: doing without it saves at most"
+            f" {seconds(found['saves_at_most_s'])} a call of {tools}, which do it"
+            f" {number(found['per_call']['count'])} times a call. {cell(found['about'])}"
+        )
+    yield ""
+    yield from _where(document)
+
+
+def _where(document: Json) -> Iterator[str]:
+    """Where the probe counted, how busy the machine was, and the command."""
+    phases = probed(document)
+    if phases:
+        yield from (f"Counted in: {joined(map(at, phases), '; ')}.", "")
+    yield from again(document, phases)
+
+
+def _bottlenecks(document: Json, pictures: Pictures) -> Iterator[str]:
+    rows = [
+        (
+            *(found["name"], number(found["per_call"]["count"])),
+            *(seconds(found["per_call"]["seconds"]), percent(found["share"])),
+            *(seconds(found["saves_at_most_s"]), joined(found["tools"]), found["evidence"] or ""),
+        )
+        for found in document["bottlenecks"]
+    ]
+    head = (
+        *("what", "times a call", "time a call", "share of the call", "saves at most, a call"),
+        *("tools", "evidence"),
+    )
+    yield from ("## Bottlenecks", "")
+    yield from table(head, rows) or ("Not measured.", "")
+    if rows:
+        yield from pictures.show("bottlenecks", "what removing each bottleneck saves at most")
+        yield from _where(document)
+
+
+def _evidence(document: Json) -> Iterator[str]:
+    yield from ("## What calls do inside the target", "")
+    phases = probed(document)
+    if not phases:
+        yield from ("Not measured: the probe did not count in this run.", "")
+    else:
+        yield from ("Sums over all calls of a tool in a phase.", "")
+    for phase in phases:
+        rows = [
+            (
+                *(row["tool"], number(row["calls"])),
+                *(number(row[name]) for name in COUNTED),
+                *(seconds(row[name]) for name in TIMED),
+            )
+            for row in phase["inside"]
+        ]
+        yield from (f"### {at(phase)}", "")
+        yield from table(("tool", "calls", *COUNTED, *TIMES), rows) or ("No call was made.", "")
+        yield from again(document, [phase])
+
+
+def _baseline(document: Json) -> Iterator[str]:
+    yield from ("## One agent", "")
+    alone = [phase for phase in ladder(document) if phase["agents"] == 1]
+    if not alone:
+        yield from ("Not measured.", "")
+    for phase in alone:
+        rows = [_tool(row) for row in phase["tools"]]
+        yield from (f"### {at(phase)}", "")
+        yield from table(("tool", "calls", *MARKS, "errors"), rows) or ("No call was made.", "")
+        yield from again(document, [phase])
+
+
+def _tool(row: Json) -> tuple[str, ...]:
+    errors = percent(row["rates"]["errors"])
+    return (row["tool"], number(row["calls"]), *latencies(row["latency"]), errors)
+
+
+def _load(document: Json) -> Iterator[str]:
+    yield from ("## Several agents, tool by tool", "")
+    several = by_scenario(phase for phase in ladder(document) if phase["agents"] > 1)
+    if not several:
+        yield from ("Not measured.", "")
+        return
+    yield from ("The median, or the mean where there are too few calls for it.", "")
+    for scenario, phases in several.items():
+        tools = sorted({row["tool"] for phase in phases for row in phase["tools"]})
+        rows = [[tool, *(_typical(phase, tool) for phase in phases)] for tool in tools]
+        rows.append(["*machine*", *(machine(phase) for phase in phases)])
+        yield from (f"### {scenario}", "")
+        yield from table(["tool", *(f"{phase['agents']} agents" for phase in phases)], rows)
+        yield from again(document, phases)
+
+
+def _typical(phase: Json, tool: str) -> str:
+    for row in phase["tools"]:
+        if row["tool"] == tool:
+            latency = row["latency"]
+            if latency["p50"] is not None:
+                return estimate(latency["p50"], seconds)
+            if latency["mean"] is not None:
+                return f"mean {seconds(latency['mean'])} (n = {latency['n']})"
+            return NOT
+    return "not called"
+
+
+def _growth(document: Json) -> Iterator[str]:
+    yield from ("## What grows", "")
+    phases = ladder(document)
+    rows = [_grown(phase) for phase in phases]
+    head = (
+        *(
+            "scenario",
+            "agents",
+            "calls",
+            "latency, first to last third",
+            "memory, per hundred calls",
+        ),
+        *("database", "WAL", "logs", "git objects", "git", "machine"),
+    )
+    yield from table(head, rows) or ("Not measured.", "")
+    if phases:
+        yield from again(document, phases)
+
+
+def _grown(phase: Json) -> Sequence[str]:
+    left = phase["storage"]
+    return (
+        *(phase["scenario"], number(phase["agents"]), number(phase["calls"])),
+        *(percent(phase["latency_growth"]), mib(phase["rss_growth_mib_per_100_calls"])),
+        *(size(left[name]) for name in ("database_bytes", "wal_bytes", "log_bytes")),
+        *(number(left["git_objects"]), size(left["git_bytes"]), machine(phase)),
+    )

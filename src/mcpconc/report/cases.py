@@ -7,6 +7,7 @@ trace, and the run itself. A document that failed has at least one case that fai
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
@@ -76,14 +77,11 @@ def excused(threshold: Json) -> bool:
     listed, actual = threshold["listed"], threshold["actual"]
     if threshold["passed"] is not False or listed is None:
         return False
-    if None in (actual, listed["value"], listed["tolerance"]):
-        return True
-    worse = actual - listed["value"]
-    if re.search(r">=?", re.sub(r"\{.*?\}", "", threshold["expr"])):
-        worse = -worse
-    elif "==" in threshold["expr"]:
-        worse = abs(worse)
-    return bool(worse <= listed["tolerance"])
+    limit = threshold["limit"]
+    if None in (actual, limit, listed["value"]):
+        return False
+    room = abs(listed["value"]) * (listed["tolerance"] or 0.0)
+    return bool(abs(actual - limit) <= abs(listed["value"] - limit) + room)
 
 
 def _of_run(name: str, state: State, message: str = "") -> Case:
@@ -118,7 +116,8 @@ def _thresholds(document: Json) -> Iterator[Case]:
 
 def _judged(threshold: Json, expired: bool) -> tuple[State, str]:
     if threshold["passed"] is None:
-        return State.UNMEASURED, f"not measured: {threshold['why'] or 'nobody says why'}"
+        why = str(threshold["why"] or "nobody says why").removeprefix("not measured: ")
+        return State.UNMEASURED, f"not measured: {why}"
     actual = f"{threshold['actual']} {threshold['unit']}".rstrip()
     if threshold["passed"]:
         return State.PASSED, f"it is {actual}"
@@ -185,13 +184,13 @@ def _traces(document: Json) -> Iterator[Case]:
         tried = f"{saved['reproduced']} of {saved['tried']} replays failed"
         yield Case(
             suite="traces",
-            rule=f"trace/{status.lower().replace(' ', '-')}",
+            rule="trace/error" if state is State.ERROR else "trace/fails",
             name=trace,
             state=state,
             message=f"{status}: {trace}, {tried}",
             fingerprint=trace,
             trace=trace,
-            command=f"mcpconc replay {trace}",
+            command=f"mcpconc replay {shlex.quote(trace)}",
         )
 
 

@@ -1,10 +1,10 @@
 """What GitHub Actions shows: annotations, and the summary of a step."""
 
 from mcpconc.report.cases import Case, failures
-from mcpconc.report.criteria import criteria
 from mcpconc.report.document import Json
 from mcpconc.report.markdown.common import verdict
-from mcpconc.report.markdown.figures import NOT, cell, code, table
+from mcpconc.report.markdown.criteria import criteria
+from mcpconc.report.markdown.figures import code, prose, table
 
 __all__ = ["ANNOTATIONS", "SUMMARY", "annotations", "step_summary"]
 
@@ -51,7 +51,7 @@ def step_summary(document: Json) -> str:
     lines = [
         f"## mcpconc {document['kind']}: {verdict(document)}",
         "",
-        f"{target['name']} {target['version'] or ''}".rstrip() + f": {cell(document['stop'])}",
+        f"{target['name']} {target['version'] or ''}".rstrip() + f": {prose(document['stop'])}",
         "",
         criteria(document),
         *_findings(document),
@@ -64,9 +64,10 @@ def _findings(document: Json) -> list[str]:
     order = sorted(document["findings"], key=lambda finding: finding["status"] == "known")
     rows = [
         (
-            *(finding["status"] or "not compared", f"{finding['title']} ({finding['label']})"),
-            *(finding["summary"], code(finding["trace"]) if finding["trace"] else "none"),
-            code(finding["command"]) if finding["command"] else NOT,
+            finding["status"] or "not compared",
+            *(f"{prose(finding['title'])} ({finding['label']})", prose(finding["summary"])),
+            code(finding["trace"]) if finding["trace"] else "none",
+            code(finding["command"]) if finding["command"] else "no trace could be written",
         )
         for finding in order
     ]
@@ -75,7 +76,7 @@ def _findings(document: Json) -> list[str]:
 
 
 def _unmeasured(document: Json) -> list[str]:
-    rows = [(entry["what"], entry["why"]) for entry in document["unmeasured"]]
+    rows = [(prose(entry["what"]), prose(entry["why"])) for entry in document["unmeasured"]]
     found = table(("what", "why"), rows)
     return ["### Not measured", "", *found] if found else []
 

@@ -45,7 +45,6 @@ def sarif(document: Json) -> str:
                 "executionSuccessful": document["exit"] in COMPLETED,
             }
         ],
-        "columnKind": "unicodeCodePoints",
         "results": [_result(case, rules) for case in _distinct(results)],
     }
     log = {"$schema": SCHEMA, "version": "2.1.0", "runs": [run]}
@@ -58,7 +57,7 @@ def _about(rule: str) -> str:
     texts = {
         "threshold": f"A threshold on {what} is missed",
         "baseline": f"An entry of the baseline is {what.replace('-', ' ')}",
-        "trace": f"A saved trace: {what.replace('-', ' ')}",
+        "trace": "A saved trace fails" if what == "fails" else "A saved trace cannot be replayed",
         "run": f"The run itself: {what}",
     }
     return texts.get(kind, f"The oracle {kind} says: {what.replace('_', ' ')}")

@@ -10,11 +10,14 @@ from mcpconc.report.document import Json
 from mcpconc.report.markdown.figures import (
     NOT,
     READING,
-    cell,
     code,
+    counted,
     machine,
     mib,
     number,
+    part,
+    percent,
+    prose,
     seconds,
     table,
 )
@@ -23,13 +26,18 @@ __all__ = [
     "DEFAULT",
     "Pictures",
     "again",
+    "at",
     "beginning",
+    "busy",
     "by_scenario",
     "ending",
     "facts",
+    "is_probed",
     "joined",
     "ladder",
     "probed",
+    "reason",
+    "slowdowns",
     "verdict",
 ]
 
@@ -55,7 +63,7 @@ class Pictures:
     def show(self, name: str, alt: str) -> list[str]:
         """The picture, or why it is missing, and an empty line."""
         if name in self.files:
-            return [f"![{cell(alt)}]({self.files[name]})", ""]
+            return [f"![{prose(alt)}]({self.files[name]})", ""]
         return [f"*{self.why}*", ""] if self.why else []
 
 
@@ -79,7 +87,7 @@ def beginning(document: Json, title: str) -> list[str]:
     return [
         f"# {title}",
         "",
-        f"**{verdict(document)}** (exit {document['exit']}): {cell(document['stop'])}",
+        f"**{verdict(document)}** (exit {document['exit']}): {prose(document['stop'])}",
         "",
         *table(("", ""), rows),
         *_vacuous(document),
@@ -96,6 +104,9 @@ def facts(document: Json) -> list[str]:
         ("memory", mib(on["memory_mib"])),
         *((name, on[name] or NOT) for name in ("python", "sqlite", "git", "kernel", "filesystem")),
     ]
+    if (looks := document.get("sampling")) is not None:
+        share = percent(looks["share_of_a_core"])
+        rows.append(("looking at the processes took", f"{share} of one core"))
     return table(("what", "fact"), rows)
 
 
@@ -111,15 +122,15 @@ def _vacuous(document: Json) -> list[str]:
     """A run that could not have failed says so before anything else."""
     if not document["vacuous"]:
         return []
-    lines = [f"* {cell(line)}" for line in document["vacuous"]]
+    lines = [f"* {prose(line)}" for line in document["vacuous"]]
     return ["**This run could not have failed:**", "", *lines, ""]
 
 
 def ending(document: Json) -> list[str]:
     """What was not measured, and why."""
-    rows = [(entry["what"], entry["why"]) for entry in document["unmeasured"]]
+    rows = [(prose(entry["what"]), prose(entry["why"])) for entry in document["unmeasured"]]
     rows += [
-        (threshold["expr"], threshold["why"] or "")
+        (code(threshold["expr"]), prose(reason(threshold)))
         for threshold in document["thresholds"]
         if threshold["passed"] is None
     ]
@@ -127,21 +138,38 @@ def ending(document: Json) -> list[str]:
     return ["## Not measured", "", *lines]
 
 
+def reason(threshold: Json) -> str:
+    """Why a threshold was not judged."""
+    return str(threshold["why"] or "").removeprefix(f"{NOT}: ")
+
+
 def ladder(document: Json, *, placement: str = "one", settings: str = DEFAULT) -> list[Json]:
-    """Phases that are compared by their number of agents, fewest first; not those in which the
-    probe counted, which slows calls."""
-    phases = [
+    """Phases that are compared by their number of agents: scenario by scenario, fewest first; not
+    those in which the probe counted, which slows calls."""
+    found = [
         phase
         for phase in document["phases"]
-        if phase["inside"] is None
-        and (phase["placement"], phase["settings"]) == (placement, settings)
+        if not is_probed(phase) and (phase["placement"], phase["settings"]) == (placement, settings)
     ]
-    return sorted(phases, key=lambda phase: int(phase["agents"]))
+    return [
+        phase
+        for phases in by_scenario(found).values()
+        for phase in sorted(phases, key=lambda phase: int(phase["agents"]))
+    ]
 
 
 def probed(document: Json) -> list[Json]:
     """Phases in which the probe counted."""
-    return [phase for phase in document["phases"] if phase["inside"] is not None]
+    return [phase for phase in document["phases"] if is_probed(phase)]
+
+
+def is_probed(phase: Json) -> bool:
+    return bool(phase.get("observed")) or phase["inside"] is not None
+
+
+def slowdowns(document: Json) -> list[Json]:
+    """Those of the target as it comes."""
+    return [r for r in document["slowdown"] if r.get("settings", DEFAULT) == DEFAULT]
 
 
 def by_scenario(phases: Iterable[Json]) -> dict[str, list[Json]]:
@@ -152,10 +180,25 @@ def by_scenario(phases: Iterable[Json]) -> dict[str, list[Json]]:
     return grouped
 
 
-def again(document: Json, phases: Sequence[Json]) -> list[str]:
-    """The command that measures these phases again: their own, else that of the whole run."""
-    commands = {phase.get("command") or document["made_by"]["command"] for phase in phases}
-    return [f"Again: {joined(code(line) for line in sorted(commands))}", ""]
+def again(document: Json, phases: Sequence[Json] = (), *, within: bool = False) -> list[str]:
+    """The command that measures these phases again: their own, else that of the whole run. One
+    part `within` a chapter does not repeat what the chapter ends with."""
+    commands = {phase["command"] for phase in phases if phase.get("command")}
+    if within and not commands:
+        return []
+    lines = sorted(commands) or [document["made_by"]["command"]]
+    return [f"Again: {joined(map(code, lines))}", ""]
+
+
+def busy(phases: Iterable[Json]) -> str:
+    """How much of the machine was saturated in several phases: the least and the most."""
+    means = [part(phase["saturation"], "cpu_mean") for phase in phases]
+    known = sorted(share for share in means if share is not None)
+    if not known:
+        return NOT
+    if known[0] == known[-1]:
+        return f"CPU {percent(known[0])}"
+    return f"CPU {percent(known[0])} to {percent(known[-1])}, mean of a phase"
 
 
 def joined(parts: Iterable[str], by: str = ", ") -> str:
@@ -165,5 +208,4 @@ def joined(parts: Iterable[str], by: str = ", ") -> str:
 
 def at(phase: Json) -> str:
     """``checkpoints, 5 agents``"""
-    agents = phase["agents"]
-    return f"{phase['scenario']}, {agents} agent{'s' * (agents != 1)} ({machine(phase)})"
+    return f"{phase['scenario']}, {counted(phase['agents'], 'agent')} ({machine(phase)})"

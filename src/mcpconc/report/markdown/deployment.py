@@ -5,8 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from mcpconc.oracle.storms import CLASSES
-from mcpconc.report.criteria import criteria
+from mcpconc.oracle.storms import CLASSES, LOST
 from mcpconc.report.document import Json
 from mcpconc.report.markdown.common import (
     Pictures,
@@ -17,22 +16,25 @@ from mcpconc.report.markdown.common import (
     joined,
     ladder,
 )
+from mcpconc.report.markdown.criteria import criteria
 from mcpconc.report.markdown.figures import (
-    NOT,
-    cell,
     code,
+    counted,
     latencies,
     machine,
     mib,
     number,
+    part,
     percent,
+    prose,
     rate,
     seconds,
     size,
     table,
 )
+from mcpconc.report.markdown.stress import held
 
-__all__ = ["WORKFLOW", "deployment_report"]
+__all__ = ["WORKFLOW", "deployment_report", "most"]
 
 WORKFLOW = "cascade"
 """The scenario that runs whole loops of work."""
@@ -42,6 +44,14 @@ SYMPTOMS = {
     "locks": "calls fail because the database is locked",
     "errors": "calls fail, die, or are refused although they should not be",
 }
+
+
+HARD = {
+    "after a restart": "calls fail until the server is started again",
+    "needs a person": "calls fail until somebody repairs it",
+    LOST: "what was acknowledged is not there",
+}
+"""What the target does not recover from by itself."""
 
 
 def deployment_report(document: Json, pictures: Pictures | None = None) -> str:
@@ -66,15 +76,15 @@ def _workflow(document: Json) -> Iterator[str]:
     phases = [phase for phase in ladder(document) if phase["scenario"] == WORKFLOW]
     rows = [
         (
-            *(number(phase["agents"]), "**violated**" if phase["violations"] else "held"),
-            *(number(phase["programs"]), number(phase["undecided"]), number(phase["calls"])),
+            *(number(phase["agents"]), held(document, phase)),
+            *(number(phase["programs"]), number(phase["calls"])),
             *(rate(phase["throughput"]), *latencies(phase["latency"])),
             *(percent(phase["rates"]["errors"]), machine(phase)),
         )
         for phase in phases
     ]
     head = (
-        *("agents", "verdict", "programs", "undecided", "calls", "throughput"),
+        *("agents", "verdict", "programs", "calls", "throughput"),
         *("mean", "p50", "p90", "p95", "p99", "max", "errors", "machine"),
     )
     why = f"Not measured: the scenario {WORKFLOW} was not run."
@@ -93,10 +103,16 @@ def _faults(document: Json) -> Iterator[str]:
         [fault, *(number(met[name]) if met.get(name) else "" for name in shown)]
         for fault, met in faults.items()
     ]
-    yield from table(["fault", *shown], rows) or ("Not measured: no fault was injected.", "")
-    if rows:
-        yield from ("How often the target worked again, and what it took.", "")
-        yield from again(document, [])
+    if not rows:
+        yield from ("Not measured: no fault was injected.", "")
+        return
+    yield from (
+        "How often a fault ended in what: when the target worked again, or that what had been"
+        " acknowledged was lost.",
+        "",
+    )
+    yield from table(["fault", *shown], rows)
+    yield from again(document)
 
 
 def _needs(document: Json, pictures: Pictures) -> Iterator[str]:
@@ -114,7 +130,8 @@ def _needs(document: Json, pictures: Pictures) -> Iterator[str]:
     rows = [_need(phase) for phase in phases]
     head = (
         *("scenario", "agents", "calls", "memory of an agent, mean", "memory of an agent, most"),
-        *("memory of the machine in use", "CPU of an agent, most", "threads of an agent, most"),
+        *("memory of the machine in use", "CPU of a call", "CPU of an agent, most"),
+        "threads of an agent, most",
         *("descriptors of an agent, most", "database grew", "WAL grew", "logs grew", "git grew"),
         "machine",
     )
@@ -125,13 +142,15 @@ def _needs(document: Json, pictures: Pictures) -> Iterator[str]:
 
 
 def _need(phase: Json) -> Sequence[str]:
-    each, left = phase["rss_per_agent_mib"], phase["storage"]
+    each, left, busy = phase["rss_per_agent_mib"], phase["storage"], phase["saturation"]
+    disk = ("database_bytes", "wal_bytes", "log_bytes", "git_bytes")
     return (
         *(phase["scenario"], number(phase["agents"]), number(phase["calls"])),
-        *(mib(each["mean"]), mib(each["max"]), mib(phase["saturation"]["memory_used_mib"])),
+        *(mib(part(each, "mean")), mib(part(each, "max")), mib(part(busy, "memory_used_mib"))),
+        seconds(phase.get("cpu_per_call")),
         *(seconds(most(phase, "cpu_s")), number(most(phase, "threads"))),
         number(most(phase, "descriptors")),
-        *(size(left[name]) for name in ("database_bytes", "wal_bytes", "log_bytes", "git_bytes")),
+        *(size(part(left, name)) for name in disk),
         machine(phase),
     )
 
@@ -147,16 +166,16 @@ def _troubles(document: Json) -> Iterator[str]:
     rows = [*_symptoms(document), *_hard_faults(document), *_examined(document)]
     rows += [
         (
-            f"{finding['title']} ({finding['label']})",
+            f"{prose(finding['title'])} ({finding['label']})",
             joined((at(p) for p in _with(document, finding)), "; ") or "no phase of the stress run",
-            finding["summary"],
-            code(finding["command"]) if finding["command"] else NOT,
+            prose(finding["summary"]),
+            code(finding["command"]) if finding["command"] else "no trace could be written",
         )
         for finding in document["findings"]
     ]
     yield from ("## Troubleshooting", "")
     head = ("symptom", "seen in", "what is known", "see it again")
-    yield from table(head, rows) or ("Nothing was seen to go wrong.", "")
+    yield from table(head, rows) or ("Nothing was seen to go wrong in what was run.", "")
 
 
 def _with(document: Json, finding: Json) -> list[Json]:
@@ -176,11 +195,12 @@ def _symptoms(document: Json) -> Iterator[tuple[str, ...]]:
 
 def _hard_faults(document: Json) -> Iterator[tuple[str, ...]]:
     """Faults that the target does not recover from by itself."""
+    command = code(document["made_by"]["command"])
     for fault, met in document["faults"].items():
-        hard = [f"{number(met[name])} times {name}" for name in CLASSES[2:] if met.get(name)]
-        if hard:
-            command = code(document["made_by"]["command"])
-            yield f"after {fault} calls do not work", "runs with faults", joined(hard), command
+        for outcome, symptom in HARD.items():
+            if met.get(outcome):
+                times = counted(met[outcome], "time")
+                yield f"after {fault}, {symptom}", "runs with faults", f"{times} so", command
 
 
 def _examined(document: Json) -> Iterator[tuple[str, ...]]:
@@ -188,14 +208,14 @@ def _examined(document: Json) -> Iterator[tuple[str, ...]]:
         if check["state"] != "ok":
             lines = joined([check["answer"], *check.get("lines", ())], "; ")
             command = f"mcpconc doctor --target {document['target']['spec']}"
-            yield check["name"], "doctor", cell(lines), code(command)
+            yield check["name"], "doctor", prose(lines), code(command)
 
 
 def _listed(document: Json) -> Iterator[str]:
     yield from ("## What the baseline lists", "")
     rows = [
         (
-            *(code(entry["fingerprint"]), entry["status"], entry["why"] or ""),
+            *(code(entry["fingerprint"]), entry["status"], prose(entry["why"] or "")),
             code(entry["trace"]) if entry["trace"] else "none",
             "" if entry["of"] is None else f"{entry['failed']} of {entry['of']}",
         )

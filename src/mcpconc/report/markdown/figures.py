@@ -17,14 +17,17 @@ __all__ = [
     "READING",
     "cell",
     "code",
+    "counted",
     "estimate",
     "given",
     "latencies",
     "machine",
     "mib",
     "number",
+    "part",
     "percent",
     "percentile",
+    "prose",
     "rate",
     "seconds",
     "size",
@@ -75,15 +78,30 @@ def rate(value: float | None) -> str:
 def number(value: float | None) -> str:
     if value is None:
         return NOT
-    return str(value) if isinstance(value, int) or value.is_integer() else f"{value:.2f}"
+    if isinstance(value, int):
+        return str(value)
+    return f"{value:.2f}" if abs(value) < 100 else f"{value:.1f}"
 
 
-def given(value: float | None, unit: str) -> str:
-    """A figure in a unit that the summary names."""
+def given(value: float | None, unit: str, limit: float | None = None) -> str:
+    """A figure in a unit that the summary names, with as many digits as it takes to see on which
+    side of a limit it is."""
     if value is None:
         return NOT
-    text = f"{value:.0f}" if float(value).is_integer() else f"{value:.3f}".rstrip("0")
+    for digits in range(2, 9):
+        text = f"{value:.{digits}f}".rstrip("0").rstrip(".")
+        if limit is None or _side(float(text), limit) == _side(value, limit):
+            break
     return f"{text} {unit}".rstrip()
+
+
+def _side(value: float, limit: float) -> tuple[bool, bool]:
+    return value < limit, value > limit
+
+
+def counted(n: float | None, what: str) -> str:
+    """``5 agents``"""
+    return f"{number(n)} {what}{'s' * (n != 1)}"
 
 
 def estimate(value: Mapping[str, Any] | None, form: Callable[[float | None], str]) -> str:
@@ -98,27 +116,39 @@ def estimate(value: Mapping[str, Any] | None, form: Callable[[float | None], str
     return f"{form(value['value'])} ({low}–{high})"
 
 
-def percentile(latency: Json, name: str) -> str:
+def part(whole: Json | None, name: str) -> Any:
+    """A figure of several that were perhaps not measured at all."""
+    return None if whole is None else whole.get(name)
+
+
+def percentile(latency: Json | None, name: str) -> str:
     """One percentile of a latency, with its interval."""
+    if latency is None:
+        return NOT
     if latency[name] is None:
         return f"{NOT} (n = {latency['n']})"
     return estimate(latency[name], seconds)
 
 
-def latencies(latency: Json) -> list[str]:
+def latencies(latency: Json | None) -> list[str]:
     """Mean, the percentiles and the maximum."""
     marks = [percentile(latency, name) for name in PERCENTILES]
-    return [seconds(latency["mean"]), *marks, seconds(latency["max"])]
+    return [seconds(part(latency, "mean")), *marks, seconds(part(latency, "max"))]
 
 
 def machine(phase: Json) -> str:
     """How much of the machine was saturated."""
     busy = phase["saturation"]
-    if busy["cpu_mean"] is None:
+    if busy is None or busy["cpu_mean"] is None:
         return NOT
-    most = "" if busy["cpu_max"] is None else f", at most {percent(busy['cpu_max'])}"
+    most = "" if busy["cpu_max"] is None else f" (most {percent(busy['cpu_max'])})"
     wait = "" if busy["iowait_mean"] is None else f", I/O wait {percent(busy['iowait_mean'])}"
     return f"CPU {percent(busy['cpu_mean'])}{most}{wait}"
+
+
+def prose(text: str) -> str:
+    """A text that others wrote, in one line; what looks like a tag is shown."""
+    return " ".join(text.split()).replace("<", "\\<")
 
 
 def cell(text: str) -> str:
@@ -142,7 +172,7 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
     shown = [n for n in range(len(head)) if n not in bare]
     lines = [_row(head, shown), "|" + "---|" * len(shown), *(_row(row, shown) for row in filled)]
     if bare:
-        lines += ["", f"Not measured in any row: {', '.join(head[n] for n in bare)}."]
+        lines += ["", f"Not measured in any row: {'; '.join(head[n] for n in bare)}."]
     return [*lines, ""]
 
 

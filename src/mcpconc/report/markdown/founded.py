@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mcpconc.report.document import Json
-from mcpconc.report.markdown.figures import READING, cell
+from mcpconc.report.markdown.figures import READING, cell, prose
 
 __all__ = ["unfounded"]
 
@@ -31,8 +31,14 @@ TIMES = {
 }
 """By what a figure of the summary is multiplied to be printed: its unit there, the printed one."""
 
-SHARES = ("share", "latency_growth", "cpu_mean", "cpu_max", "iowait_mean")
-IN_UNIT = ("actual", "limit", "value", "tolerance")
+SHARES = (
+    *("share", "share_of_a_core", "latency_growth", "tolerance"),
+    *("cpu_mean", "cpu_max", "iowait_mean"),
+)
+ESTIMATED = {"raw", "shared", "rates", "latency_growth_interval"}
+"""What has shares inside."""
+IN_UNIT = ("actual", "limit", "value")
+SECONDS = ("seconds", "seconds_per_look", "cpu_per_call")
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +81,8 @@ def unfounded(document: Json, text: str) -> list[str]:
 def _texts(value: Any) -> set[str]:
     """Texts and names of the summary that have digits in them, as a report may write them."""
     if isinstance(value, str):
-        return {value, cell(value)} if re.search(r"\d", value) else set()
+        forms = {value, prose(value)}
+        return forms | {cell(form) for form in forms} if re.search(r"\d", value) else set()
     if isinstance(value, list):
         return {text for item in value for text in _texts(item)}
     if isinstance(value, dict):
@@ -103,11 +110,7 @@ def _unit(path: tuple[str, ...], literal: str) -> str:
     key = path[-1]
     if path[0] == "thresholds" and key in IN_UNIT:
         return literal
-    if (
-        key in SHARES
-        or "rates" in path
-        or path[:2] in (("slowdown", "raw"), ("slowdown", "shared"))
-    ):
+    if key in SHARES or ESTIMATED & {*path}:
         return "share"
     if "_mib" in key or "rss_per_agent_mib" in path:
         return "MiB"
@@ -116,4 +119,4 @@ def _unit(path: tuple[str, ...], literal: str) -> str:
     if key == "throughput":
         return "calls/s"
     timed = "latency" in path and key != "n"
-    return "s" if timed or key == "seconds" or key.endswith("_s") else ""
+    return "s" if timed or key in SECONDS or key.endswith("_s") else ""

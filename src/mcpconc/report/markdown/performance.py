@@ -19,13 +19,15 @@ from mcpconc.report.markdown.common import (
 )
 from mcpconc.report.markdown.figures import (
     NOT,
-    cell,
+    counted,
     estimate,
     latencies,
     machine,
     mib,
     number,
+    part,
     percent,
+    prose,
     seconds,
     size,
     table,
@@ -34,7 +36,7 @@ from mcpconc.report.markdown.figures import (
 __all__ = ["performance_report"]
 
 MARKS = ("mean", "p50", "p90", "p95", "p99", "max")
-COUNTED = ("statements", "connections", "transactions", "git", "processes", "files")
+COUNTED = ("statements", "connections", "transactions", "git", "processes")
 TIMED = ("sql_s", "git_s", "lock_wait_s", "seconds")
 TIMES = ("SQL", "git", "waiting for locks", "whole calls")
 
@@ -64,9 +66,9 @@ def _recommendations(document: Json) -> Iterator[str]:
     for found in document["bottlenecks"]:
         tools = joined(found["tools"])
         yield (
-            f"* **{cell(found['name'])}**: doing without it saves at most"
+            f"* **{prose(found['name'])}**: doing without it saves at most"
             f" {seconds(found['saves_at_most_s'])} a call of {tools}, which do it"
-            f" {number(found['per_call']['count'])} times a call. {cell(found['about'])}"
+            f" {number(found['per_call']['count'])} times a call. {prose(found['about'])}"
         )
     yield ""
     yield from _where(document)
@@ -83,9 +85,10 @@ def _where(document: Json) -> Iterator[str]:
 def _bottlenecks(document: Json, pictures: Pictures) -> Iterator[str]:
     rows = [
         (
-            *(found["name"], number(found["per_call"]["count"])),
+            *(prose(found["name"]), number(found["per_call"]["count"])),
             *(seconds(found["per_call"]["seconds"]), percent(found["share"])),
-            *(seconds(found["saves_at_most_s"]), joined(found["tools"]), found["evidence"] or ""),
+            *(seconds(found["saves_at_most_s"]), joined(found["tools"])),
+            prose(found["evidence"] or ""),
         )
         for found in document["bottlenecks"]
     ]
@@ -111,14 +114,20 @@ def _evidence(document: Json) -> Iterator[str]:
         rows = [
             (
                 *(row["tool"], number(row["calls"])),
-                *(number(row[name]) for name in COUNTED),
-                *(seconds(row[name]) for name in TIMED),
+                *(number(row.get(name)) for name in COUNTED),
+                number(row.get("files", row.get("files_written"))),
+                *(seconds(row.get(name)) for name in TIMED),
             )
-            for row in phase["inside"]
+            for row in phase["inside"] or ()
         ]
         yield from (f"### {at(phase)}", "")
-        yield from table(("tool", "calls", *COUNTED, *TIMES), rows) or ("No call was made.", "")
-        yield from again(document, [phase])
+        yield from table(("tool", "calls", *COUNTED, "files", *TIMES), rows) or (
+            "No call was made.",
+            "",
+        )
+        yield from again(document, [phase], within=True)
+    if phases:
+        yield from again(document)
 
 
 def _baseline(document: Json) -> Iterator[str]:
@@ -129,8 +138,13 @@ def _baseline(document: Json) -> Iterator[str]:
     for phase in alone:
         rows = [_tool(row) for row in phase["tools"]]
         yield from (f"### {at(phase)}", "")
-        yield from table(("tool", "calls", *MARKS, "errors"), rows) or ("No call was made.", "")
-        yield from again(document, [phase])
+        yield from table(("tool", "calls", *MARKS, "errors"), rows) or (
+            "Not measured tool by tool.",
+            "",
+        )
+        yield from again(document, [phase], within=True)
+    if alone:
+        yield from again(document)
 
 
 def _tool(row: Json) -> tuple[str, ...]:
@@ -146,21 +160,32 @@ def _load(document: Json) -> Iterator[str]:
         return
     yield from ("The median, or the mean where there are too few calls for it.", "")
     for scenario, phases in several.items():
-        tools = sorted({row["tool"] for phase in phases for row in phase["tools"]})
-        rows = [[tool, *(_typical(phase, tool) for phase in phases)] for tool in tools]
-        rows.append(["*machine*", *(machine(phase) for phase in phases)])
         yield from (f"### {scenario}", "")
-        yield from table(["tool", *(f"{phase['agents']} agents" for phase in phases)], rows)
-        yield from again(document, phases)
+        by_tool = [phase for phase in phases if phase["tools"] != phase.get("classes")]
+        yield from _compared(by_tool, "tools")
+        yield from _compared([phase for phase in phases if "classes" in phase], "classes")
+        yield from again(document, phases, within=True)
+    yield from again(document)
 
 
-def _typical(phase: Json, tool: str) -> str:
-    for row in phase["tools"]:
+def _compared(phases: Sequence[Json], key: str) -> list[str]:
+    """Numbers of agents beside each other, by tool or by class of tools."""
+    if not phases:
+        return []
+    tools = sorted({row["tool"] for phase in phases for row in phase[key]})
+    rows = [[tool, *(_typical(phase[key], tool) for phase in phases)] for tool in tools]
+    rows.append(["*machine*", *(machine(phase) for phase in phases)])
+    what = "tool" if key == "tools" else "class of tools"
+    return table([what, *(counted(phase["agents"], "agent") for phase in phases)], rows)
+
+
+def _typical(told: Sequence[Json], tool: str) -> str:
+    for row in told:
         if row["tool"] == tool:
             latency = row["latency"]
-            if latency["p50"] is not None:
+            if part(latency, "p50") is not None:
                 return estimate(latency["p50"], seconds)
-            if latency["mean"] is not None:
+            if part(latency, "mean") is not None:
                 return f"mean {seconds(latency['mean'])} (n = {latency['n']})"
             return NOT
     return "not called"
@@ -189,7 +214,12 @@ def _grown(phase: Json) -> Sequence[str]:
     left = phase["storage"]
     return (
         *(phase["scenario"], number(phase["agents"]), number(phase["calls"])),
-        *(percent(phase["latency_growth"]), mib(phase["rss_growth_mib_per_100_calls"])),
-        *(size(left[name]) for name in ("database_bytes", "wal_bytes", "log_bytes")),
-        *(number(left["git_objects"]), size(left["git_bytes"]), machine(phase)),
+        *(_slower(phase), mib(phase["rss_growth_mib_per_100_calls"])),
+        *(size(part(left, name)) for name in ("database_bytes", "wal_bytes", "log_bytes")),
+        *(number(part(left, "git_objects")), size(part(left, "git_bytes")), machine(phase)),
     )
+
+
+def _slower(phase: Json) -> str:
+    interval = phase.get("latency_growth_interval")
+    return estimate(interval, percent) if interval else percent(phase["latency_growth"])

@@ -5,29 +5,35 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from mcpconc.report.criteria import criteria
 from mcpconc.report.document import Json
 from mcpconc.report.markdown.common import (
     DEFAULT,
     Pictures,
     again,
     beginning,
+    busy,
     by_scenario,
     ending,
     facts,
+    is_probed,
     joined,
     ladder,
+    slowdowns,
 )
+from mcpconc.report.markdown.criteria import criteria
 from mcpconc.report.markdown.deployment import most
 from mcpconc.report.markdown.figures import (
     NOT,
     code,
     estimate,
+    latencies,
     machine,
     mib,
     number,
+    part,
     percent,
     percentile,
+    prose,
     rate,
     seconds,
     size,
@@ -60,7 +66,7 @@ def release_report(document: Json, pictures: Pictures | None = None) -> str:
 def _scaling(document: Json, pictures: Pictures) -> Iterator[str]:
     yield from ("## Scaling", "")
     phases = ladder(document)
-    slower = {(row["scenario"], row["agents"]): row for row in document["slowdown"]}
+    slower = {(row["scenario"], row["agents"]): row for row in slowdowns(document)}
     rows = []
     for phase in phases:
         row = slower.get((phase["scenario"], phase["agents"]), {"raw": None, "shared": None})
@@ -73,21 +79,36 @@ def _scaling(document: Json, pictures: Pictures) -> Iterator[str]:
             ]
         )
     head = (
-        *("scenario", "agents", "throughput", "p50", "p95", "slowdown, raw", "slowdown, shared"),
+        *("scenario", "agents", "throughput", "p50", "p95", "raw slowdown", "shared slowdown"),
         "machine",
     )
     yield from table(head, rows) or ("Not measured.", "")
+    yield from _pooled(document)
     for scenario in by_scenario(phases):
         yield from pictures.show(f"slowdown-{scenario}", f"slowdown of {scenario}, raw and shared")
     if phases:
         yield from again(document, phases)
 
 
+def _pooled(document: Json) -> Iterator[str]:
+    """All scenarios together, which is what thresholds on calls are about."""
+    rows = [
+        (
+            *(number(pool["agents"]), number(pool["calls"]), *latencies(pool["latency"])),
+            busy(phase for phase in ladder(document) if phase["agents"] == pool["agents"]),
+        )
+        for pool in document.get("pooled", ())
+        if (pool["placement"], pool["settings"]) == ("one", DEFAULT)
+    ]
+    head = ("agents", "calls of all scenarios", "mean", "p50", "p90", "p95", "p99", "max")
+    yield from table((*head, "machine"), rows)
+
+
 def _settings(document: Json) -> Iterator[str]:
     yield from ("## Configurations", "")
     rows = [
         (
-            *(setting["name"], setting["about"]),
+            *(setting["name"], prose(setting["about"])),
             " ".join(code(f"{key}={value}") for key, value in setting["environment"].items())
             or "nothing is set",
         )
@@ -103,7 +124,7 @@ def _compared(document: Json) -> dict[tuple[str, int], list[Json]]:
     """Phases of one scenario and number of agents, as the target comes and with other settings."""
     groups: dict[tuple[str, int], list[Json]] = {}
     for phase in document["phases"]:
-        if phase["inside"] is None and phase["placement"] == "one":
+        if not is_probed(phase) and phase["placement"] == "one":
             groups.setdefault((phase["scenario"], phase["agents"]), []).append(phase)
     return {key: group for key, group in groups.items() if len(group) > 1}
 
@@ -133,7 +154,7 @@ def _group(phases: Sequence[Json]) -> Iterator[Sequence[str]]:
             rate(phase["throughput"]),
             *(percentile(phase["latency"], name) for name in ("p50", "p95")),
             percent(phase["rates"]["errors"]),
-            *(mib(phase["rss_per_agent_mib"]["max"]), _against(phase, base)),
+            *(mib(part(phase["rss_per_agent_mib"], "max")), _against(phase, base)),
             machine(phase),
         )
 
@@ -146,7 +167,7 @@ def _against(phase: Json, base: Json | None) -> str:
         return "is the default"
     said = []
     for name in ("p50", "p95"):
-        here, there = phase["latency"][name], base["latency"][name]
+        here, there = part(phase["latency"], name), part(base["latency"], name)
         if here is None or there is None or None in (*here.values(), *there.values()):
             continue
         if here["high"] < there["low"]:
@@ -163,7 +184,8 @@ def _resources(document: Json, pictures: Pictures) -> Iterator[str]:
     phases = ladder(document)
     rows = [_used(phase) for phase in phases]
     head = (
-        *("scenario", "agents", "memory", "memory of the server alone", "CPU", "threads"),
+        *("scenario", "agents", "calls of all", "memory", "memory of the server alone", "CPU"),
+        "threads",
         *("descriptors", "read", "written", "sent", "received", "machine"),
     )
     text = "The highest figure of any agent in the phase; of server and child processes."
@@ -177,7 +199,8 @@ def _resources(document: Json, pictures: Pictures) -> Iterator[str]:
 def _used(phase: Json) -> Sequence[str]:
     rss, server, cpu, threads, descriptors, read, written = (most(phase, name) for name in USED)
     return (
-        *(phase["scenario"], number(phase["agents"]), mib(rss), mib(server), seconds(cpu)),
+        *(phase["scenario"], number(phase["agents"]), number(phase["calls"])),
+        *(mib(rss), mib(server), seconds(cpu)),
         *(number(threads), number(descriptors), mib(read), mib(written)),
         *(size(most(phase, name)) for name in SENT),
         machine(phase),

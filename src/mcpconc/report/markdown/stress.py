@@ -13,31 +13,38 @@ from mcpconc.report.markdown.common import (
     again,
     at,
     beginning,
+    busy,
     by_scenario,
     ending,
+    is_probed,
     joined,
     ladder,
+    slowdowns,
 )
 from mcpconc.report.markdown.figures import (
     NOT,
-    cell,
     code,
+    counted,
     estimate,
     latencies,
     machine,
     number,
+    part,
     percent,
+    prose,
     rate,
     table,
 )
 
-__all__ = ["stress_report"]
+__all__ = ["held", "slowdown_limit", "stress_report"]
 
 RATES = ("errors", "refusals", "timeouts", "locks")
 HEAD = (
     *("agents", "verdict", "programs", "calls", "in flight, mean", "in flight, most", "throughput"),
     *("mean", "p50", "p90", "p95", "p99", "max", "machine"),
 )
+ALL = "all"
+"""What a slowdown over all scenarios is called."""
 BREAKS = ("first violation", "first error", "first time-out", "first lock error")
 
 
@@ -66,7 +73,7 @@ def _breaks(document: Json) -> Iterator[str]:
         yield from ("No number of agents was measured.", "")
         return
     limit = slowdown_limit(document)
-    head = ["scenario", "measured with", *BREAKS, "slower than allowed (shared)"]
+    head = ["scenario", "agents measured", *BREAKS, "slower than allowed (shared)"]
     rows = []
     for scenario, phases in scenarios.items():
         tests: list[Callable[[Json], bool | None]] = [
@@ -75,7 +82,7 @@ def _breaks(document: Json) -> Iterator[str]:
         ]
         firsts = [_first(phases, test) for test in tests]
         agents = joined(number(phase["agents"]) for phase in phases)
-        rows.append([scenario, f"{agents} agents", *firsts, _slow(document, scenario, limit)])
+        rows.append([scenario, agents, *firsts, _slow(document, scenario, limit)])
     yield from table(head, rows)
     yield from again(document, ladder(document))
 
@@ -94,10 +101,11 @@ def _first(phases: Sequence[Json], test: Callable[[Json], bool | None]) -> str:
     for phase in phases:
         happened = test(phase)
         if happened:
-            return f"**{phase['agents']} agents** ({machine(phase)})"
+            busy = percent(part(phase["saturation"], "cpu_mean"))
+            return f"**{counted(phase['agents'], 'agent')}** (CPU {busy})"
         if happened is not None:
             measured = phase["agents"]
-    return f"none up to {measured} agents" if measured else NOT
+    return f"none up to {counted(measured, 'agent')}" if measured else NOT
 
 
 def slowdown_limit(document: Json) -> float | None:
@@ -110,14 +118,14 @@ def slowdown_limit(document: Json) -> float | None:
 
 
 def _slow(document: Json, scenario: str, limit: float | None) -> str:
-    rows = [row for row in document["slowdown"] if row["scenario"] == scenario]
+    rows = [row for row in slowdowns(document) if row["scenario"] == scenario]
     measured = [row for row in rows if row["shared"] is not None]
     if limit is None or not measured:
         return NOT
     for row in sorted(measured, key=lambda row: int(row["agents"])):
         if row["shared"]["value"] >= limit:
-            return f"**{row['agents']} agents** ({percent(row['shared']['value'])})"
-    return f"none up to {max(row['agents'] for row in measured)} agents"
+            return f"**{counted(row['agents'], 'agent')}** ({percent(row['shared']['value'])})"
+    return f"none up to {counted(max(row['agents'] for row in measured), 'agent')}"
 
 
 def _held(document: Json, pictures: Pictures) -> Iterator[str]:
@@ -125,7 +133,7 @@ def _held(document: Json, pictures: Pictures) -> Iterator[str]:
     for scenario, phases in by_scenario(ladder(document)).items():
         rows = [
             (
-                *(number(phase["agents"]), _verdict(phase), number(phase["programs"])),
+                *(number(phase["agents"]), held(document, phase), number(phase["programs"])),
                 *(number(phase["calls"]), number(phase["overlap"]["mean"])),
                 *(number(phase["overlap"]["max"]), rate(phase["throughput"])),
                 *(*latencies(phase["latency"]), machine(phase)),
@@ -135,44 +143,60 @@ def _held(document: Json, pictures: Pictures) -> Iterator[str]:
         yield from (f"### {scenario}", "")
         yield from table(HEAD, rows)
         yield from pictures.show(f"latency-{scenario}", f"latency of {scenario} against agents")
-        yield from again(document, phases)
+        yield from again(document, phases, within=True)
+    if ladder(document):
+        yield from again(document)
+    else:
+        yield from ("Not measured.", "")
 
 
-def _verdict(phase: Json) -> str:
-    undecided = f", {phase['undecided']} programs undecided" if phase["undecided"] else ""
-    return ("**violated**" if phase["violations"] else "held") + undecided
+def held(document: Json, phase: Json) -> str:
+    """The verdict on a phase; one on what the baseline lists is not in bold."""
+    known = {f["fingerprint"] for f in document["findings"] if f["status"] == "known"}
+    said = "held"
+    if phase["violations"]:
+        said = "violated, listed" if known.issuperset(phase["violations"]) else "**violated**"
+    undecided = f"{counted(phase['undecided'], 'program')} undecided"
+    return f"{said}; {undecided}" if phase["undecided"] else said
 
 
 def _slowdown(document: Json, pictures: Pictures) -> Iterator[str]:
     yield from ("## Slowdown", "")
+    slower = slowdowns(document)
+    if not slower:
+        yield from ("Not measured.", "")
+        return
     yield (
         "*Raw* compares agents in one world with one agent alone, so it includes that they share"
         " the machine. *Shared* compares agents in one world with as many agents in a world each"
         " at the same time, so it is what sharing the database costs."
     )
     yield ""
-    phases = {(phase["scenario"], phase["agents"]): phase for phase in ladder(document)}
+    phases = ladder(document)
     rows = [
         (
             *(row["scenario"], number(row["agents"]), estimate(row["raw"], percent)),
-            *(estimate(row["shared"], percent), number(row["n"])),
-            machine(phases[key]) if (key := (row["scenario"], row["agents"])) in phases else NOT,
+            *(number(row["n"]), estimate(row["shared"], percent), number(row.get("pairs"))),
+            busy(
+                phase
+                for phase in phases
+                if phase["agents"] == row["agents"] and row["scenario"] in (ALL, phase["scenario"])
+            ),
         )
-        for row in document["slowdown"]
+        for row in slower
     ]
-    head = ("scenario", "agents", "raw", "shared", "pairs of calls", "machine")
-    yield from table(head, rows) or ("Not measured.", "")
-    for scenario in dict.fromkeys(row["scenario"] for row in document["slowdown"]):
+    head = ("scenario", "agents", "raw", "calls", "shared", "pairs of calls", "machine")
+    yield from table(head, rows)
+    for scenario in dict.fromkeys(row["scenario"] for row in slower):
         yield from pictures.show(f"slowdown-{scenario}", f"slowdown of {scenario}, raw and shared")
-    if rows:
-        yield from again(document, ladder(document))
+    yield from again(document, ladder(document))
 
 
 def _errors(document: Json) -> Iterator[str]:
     yield from ("## Errors, refusals, time-outs and lock errors", "")
     rows = []
     for phase in document["phases"]:
-        if phase["inside"] is None:
+        if not is_probed(phase):
             shares = [_share(phase, name) for name in RATES]
             answered = number(phase["counts"]["answered"])
             what = [phase["scenario"], number(phase["agents"]), phase["placement"]]
@@ -180,7 +204,7 @@ def _errors(document: Json) -> Iterator[str]:
     head = ("scenario", "agents", "worlds", "settings", "answered", *RATES, "machine")
     yield from table(head, rows) or ("Not measured.", "")
     if rows:
-        yield from again(document, [p for p in document["phases"] if p["inside"] is None])
+        yield from again(document, [p for p in document["phases"] if not is_probed(p)])
 
 
 def _share(phase: Json, name: str) -> str:
@@ -193,12 +217,12 @@ def _share(phase: Json, name: str) -> str:
 def _violations(document: Json) -> Iterator[str]:
     yield from ("## Violations", "")
     if not document["findings"]:
-        yield from ("None was found.", "")
+        yield from ("None was found in what was run.", "")
     for finding in document["findings"]:
-        yield from violation(document, finding)
+        yield from _violation(document, finding)
 
 
-def violation(document: Json, finding: Json) -> Iterator[str]:
+def _violation(document: Json, finding: Json) -> Iterator[str]:
     """One finding: what, how often, where, and how to see it again."""
     meaning = {label.value: text for label, text in MEANING.items() if isinstance(label, Label)}
     seen = [
@@ -206,13 +230,13 @@ def violation(document: Json, finding: Json) -> Iterator[str]:
     ]
     field = f".{finding['field']}" if finding["field"] else ""
     said = meaning.get(finding["label"])
-    yield from (f"### {cell(finding['title'])}", "")
-    yield from (cell(finding["summary"]), "")
+    yield from (f"### {prose(finding['title'])}", "")
+    yield from (prose(finding["summary"]), "")
     yield f"* label: {finding['label']}" + (f" ({said})" if said else "")
     yield f"* oracle: {finding['oracle']}, {finding['property']} of {finding['kind']}{field}"
     yield f"* fingerprint: {code(finding['fingerprint'])}, {finding['status'] or 'not compared'}"
     where = joined(seen, "; ") or "in no phase of the stress run"
-    yield f"* seen: {finding['times']} times; {where}"
+    yield f"* seen: {counted(finding['times'], 'time')}; {where}"
     yield f"* trace: {code(finding['trace']) if finding['trace'] else 'could not be written'}"
     if finding["command"]:
         yield f"* again: {code(finding['command'])}"

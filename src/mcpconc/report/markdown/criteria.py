@@ -6,10 +6,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from mcpconc.errors import UsageError
+from mcpconc.errors import Exit, UsageError
 from mcpconc.report.cases import State, by_suite, cases, excused
 from mcpconc.report.document import Json
-from mcpconc.report.markdown.figures import cell, code, given, table
+from mcpconc.report.markdown.common import busy, reason
+from mcpconc.report.markdown.figures import code, given, percent, prose, table
 
 __all__ = ["BEGIN", "END", "criteria", "write_criteria"]
 
@@ -26,6 +27,7 @@ OF_SUITE = {
     "baseline": "nothing is listed that is not found",
     "traces": "no saved trace fails that is not listed",
 }
+CUT_SHORT = (Exit.TARGET, Exit.BUG, Exit.INTERRUPTED)
 WRONG = (State.FAILED, State.ERROR)
 RESULTS = {
     State.PASSED: "met",
@@ -42,7 +44,8 @@ def criteria(document: Json) -> str:
     made = document["made_by"]
     lines = [
         *table(HEAD, rows),
-        f"{made['name']} {made['version']}, {made['began']}. Again: {code(made['command'])}",
+        f"{made['name']} {made['version']}, {made['began']}."
+        f" The machine meanwhile: {busy(document['phases'])}. Again: {code(made['command'])}",
     ]
     return "\n".join(lines) + "\n"
 
@@ -78,7 +81,7 @@ def _between(old: bytes, text: str, path: Path) -> bytes:
 
 def _thresholds(document: Json) -> Iterator[tuple[str, ...]]:
     for threshold in document["thresholds"]:
-        why = threshold["why"] or ""
+        why = reason(threshold)
         result = "met" if threshold["passed"] else "**not met**"
         if threshold["passed"] is None:
             result = "not measured"
@@ -87,9 +90,14 @@ def _thresholds(document: Json) -> Iterator[tuple[str, ...]]:
         if listed := threshold["listed"]:
             value = given(listed["value"], threshold["unit"])
             until = f" until {listed['expires']}" if listed["expires"] else ""
-            why = f"listed with {value}{until}: {listed['reason']}"
-        actual = given(threshold["actual"], threshold["unit"])
-        yield code(threshold["expr"]), result, actual, cell(why)
+            worse = (
+                f", tolerated {percent(listed['tolerance'])} worse" if listed["tolerance"] else ""
+            )
+            why = f"listed with {value}{worse}{until}: {listed['reason']}"
+        actual = given(threshold["actual"], threshold["unit"], threshold["limit"])
+        if threshold.get("where"):
+            actual += f" ({threshold['where']})"
+        yield code(threshold["expr"]), result, actual, prose(why)
 
 
 def _judged(document: Json) -> Iterator[tuple[str, ...]]:
@@ -98,7 +106,7 @@ def _judged(document: Json) -> Iterator[tuple[str, ...]]:
     suites = by_suite(found)
     for case in suites["run"]:
         what = OF_RUN.get(case.name, "the run came to its end")
-        yield what, RESULTS[case.state], "", case.message
+        yield what, RESULTS[case.state], "", prose(case.message)
     if document["kind"] == "gate":
         for name in ("doctor", "canary"):
             if document[name] is None:
@@ -109,5 +117,8 @@ def _judged(document: Json) -> Iterator[tuple[str, ...]]:
         why = "; ".join(case.message for case in wrong)
         if not wrong and listed:
             why = f"listed: {', '.join(listed)}"
+        state = State.FAILED if wrong else State.PASSED
+        if not wrong and document["exit"] in CUT_SHORT:
+            state, why = State.UNMEASURED, "the run did not come to its end"
         if suite == "findings" or suites.get(suite):
-            yield what, RESULTS[State.FAILED if wrong else State.PASSED], "", why
+            yield what, RESULTS[state], "", prose(why)

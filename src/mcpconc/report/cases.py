@@ -130,7 +130,7 @@ def _findings(document: Json) -> Iterator[Case]:
     why = {e["fingerprint"]: e["why"] for e in document["baseline"] if e["status"] == "found"}
     for f in document["findings"]:
         known = f["status"] == "known"
-        what = f"{f['oracle']}: {f['title']} ({f['label']})"
+        what = f"{f['title']} ({f['label']})"
         yield Case(
             suite="findings",
             rule=f"{f['oracle']}/{f['property']}",

@@ -4,7 +4,7 @@ from mcpconc.report.cases import Case, failures
 from mcpconc.report.document import Json
 from mcpconc.report.markdown.common import verdict
 from mcpconc.report.markdown.criteria import criteria
-from mcpconc.report.markdown.figures import code, prose, table
+from mcpconc.report.markdown.figures import CONTROL, code, prose, table
 
 __all__ = ["ANNOTATIONS", "SUMMARY", "annotations", "step_summary"]
 
@@ -37,7 +37,8 @@ def _error(case: Case) -> str:
 
 
 def _message(text: str) -> str:
-    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+    escaped = text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+    return CONTROL.sub("\ufffd", escaped)
 
 
 def _property(text: str) -> str:

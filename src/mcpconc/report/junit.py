@@ -58,7 +58,7 @@ def _add(suite: ET.Element, case: Case) -> None:
 
 
 def _detail(case: Case) -> str:
-    lines = [case.detail]
+    lines = case.detail.splitlines()
     lines += [f"trace: {case.trace}"] if case.trace else []
     lines += [f"again: {case.command}"] if case.command else []
     return "\n".join(line for line in lines if line)

@@ -7,12 +7,14 @@ None was not measured and says so.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from mcpconc.report.document import Json
 
 __all__ = [
+    "CONTROL",
     "NOT",
     "READING",
     "cell",
@@ -21,6 +23,7 @@ __all__ = [
     "estimate",
     "given",
     "latencies",
+    "line",
     "machine",
     "mib",
     "number",
@@ -43,6 +46,7 @@ READING = (
 """Stands once in every report; its numbers are definitions, and the only ones that are not in the
 summary."""
 
+CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 PERCENTILES = ("p50", "p90", "p95", "p99")
 
 
@@ -146,20 +150,25 @@ def machine(phase: Json) -> str:
     return f"CPU {percent(busy['cpu_mean'])}{most}{wait}"
 
 
+def line(text: str) -> str:
+    """A text in one line; what cannot be printed is replaced."""
+    return CONTROL.sub("\ufffd", " ".join(text.split()))
+
+
 def prose(text: str) -> str:
     """A text that others wrote, in one line; what looks like a tag is shown."""
-    return " ".join(text.split()).replace("<", "\\<")
+    return line(text).replace("<", "\\<")
 
 
 def cell(text: str) -> str:
     """A text in one line that does not end a cell of a table."""
-    return " ".join(text.split()).replace("|", "\\|")
+    return line(text).replace("|", "\\|")
 
 
 def code(text: str) -> str:
     """A text in one line, as it would be typed; a backtick in it is kept."""
-    line = " ".join(text.split())
-    return f"`` {line} ``" if "`" in line else f"`{line}`"
+    typed = line(text)
+    return f"`` {typed} ``" if "`" in typed else f"`{typed}`"
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:

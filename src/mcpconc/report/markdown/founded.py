@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from mcpconc.report.document import Json
-from mcpconc.report.markdown.figures import READING, cell, prose
+from mcpconc.report.markdown.figures import READING, cell, line, prose
 
 __all__ = ["unfounded"]
 
@@ -60,20 +61,26 @@ class Leaf:
 def unfounded(document: Json, text: str) -> list[str]:
     """Every number in `text` that is not in the summary, with what stands around it: a figure is
     there in its unit, or is part of a text that is quoted word by word."""
-    leaves = list(_leaves(document, (), ""))
-    quoted = sorted(_texts(document), key=len, reverse=True)
+    leaves = set(_leaves(document, (), ""))
+    quoted = _texts(document)
+    versions = {words for words in quoted if re.fullmatch(r"\d+\.\d+", words)}
+    words = [w for w in sorted(quoted, key=len, reverse=True) if not re.fullmatch(_PLAIN, w)]
     rest = text.replace(READING, "")
-    for words in quoted:
-        if not re.fullmatch(_PLAIN, words):
-            rest = re.sub(rf"(?<![\w.]){re.escape(words)}(?!\w)", "…", rest)
+    if words:
+        rest = re.sub(rf"(?<![\w.])(?:{'|'.join(map(re.escape, words))})(?!\w)", "…", rest)
+
+    @functools.cache
+    def founded(number: str, unit: str) -> bool:
+        if number in versions and not unit:
+            return True
+        return any(leaf.printed(number, unit) for leaf in leaves)
+
     found = []
-    for line in rest.splitlines():
-        for match in NUMBER.finditer(line):
+    for row in rest.splitlines():
+        for match in NUMBER.finditer(row):
             number, unit = match["number"], match["unit"] or ""
-            if number in quoted and not unit:
-                continue
-            if not any(leaf.printed(number, unit) for leaf in leaves):
-                around = line[max(match.start() - 40, 0) : match.end() + 20].strip()
+            if not founded(number, unit):
+                around = row[max(match.start() - 40, 0) : match.end() + 20].strip()
                 found.append(f"{number} {unit}".rstrip() + f": {around}")
     return found
 
@@ -81,7 +88,7 @@ def unfounded(document: Json, text: str) -> list[str]:
 def _texts(value: Any) -> set[str]:
     """Texts and names of the summary that have digits in them, as a report may write them."""
     if isinstance(value, str):
-        forms = {value, prose(value)}
+        forms = {value, line(value), prose(value)}
         return forms | {cell(form) for form in forms} if re.search(r"\d", value) else set()
     if isinstance(value, list):
         return {text for item in value for text in _texts(item)}

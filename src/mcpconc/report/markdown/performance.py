@@ -61,7 +61,7 @@ def performance_report(document: Json, pictures: Pictures | None = None) -> str:
 def _recommendations(document: Json) -> Iterator[str]:
     yield from ("## Recommendations, by what they save at most", "")
     if not document["bottlenecks"]:
-        yield from ("None: what calls do inside the target was not measured.", "")
+        yield from ("Not known: what calls do inside the target was not measured.", "")
         return
     for found in document["bottlenecks"]:
         tools = joined(found["tools"])

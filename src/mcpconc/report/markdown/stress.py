@@ -217,7 +217,7 @@ def _share(phase: Json, name: str) -> str:
 def _violations(document: Json) -> Iterator[str]:
     yield from ("## Violations", "")
     if not document["findings"]:
-        yield from ("None was found in what was run.", "")
+        yield from ("No violation was found in what was run.", "")
     for finding in document["findings"]:
         yield from _violation(document, finding)
 

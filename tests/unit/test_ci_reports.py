@@ -62,32 +62,37 @@ def test_one_failure_is_told_once() -> None:
     assert len(failures(document)) == len(failures(summaries.missed()))
 
 
-@pytest.mark.parametrize(
-    ("expr", "actual", "value", "tolerance", "is_excused"),
-    [
-        ("calls.p95 < 2s", 2.5, 2.4, 0.1, True),
-        ("calls.p95 < 2s", 2.7, 2.4, 0.1, False),
-        ("overlap.avg >= 2", 1.1, 1.2, 0.1, True),
-        ("overlap.avg >= 2", 1.0, 1.2, 0.1, False),
-        ("violations.new == 0", 1, 1, 0.0, True),
-        ("violations.new == 0", 2, 1, 0.0, False),
-    ],
-)
-def test_a_listed_miss_may_be_worse_by_its_tolerance(
-    expr: str, actual: float, value: float, tolerance: float, is_excused: bool
-) -> None:
-    listed = {"value": value, "tolerance": tolerance, "reason": "so", "expires": None}
-    assert excused(summaries.threshold(expr, False, actual, listed=listed)) is is_excused
-    assert not excused(summaries.threshold(expr, False, actual))
-
-
-def test_an_expired_entry_excuses_no_threshold() -> None:
+def test_a_saved_trace_that_shows_a_finding_is_no_failure_of_its_own() -> None:
     document = summaries.missed()
-    expr = "slowdown.shared(10) < 20%"
-    entry = {"fingerprint": expr, "status": "expired", "why": "", "trace": None}
-    document["baseline"].append({**entry, "failed": None, "of": None})
-    states = {case.name: case.state for case in cases(document) if case.suite == "thresholds"}
-    assert states[expr] is State.FAILED
+    document["traces"][-1]["fingerprint"] = summaries.NEW
+    names = [case.name for case in failures(document)]
+    assert len(names) == len(failures(summaries.missed())) - 1
+    assert document["traces"][-1]["trace"] not in names
+    (run,) = json.loads(sarif(document))["runs"]
+    prints = [result["partialFingerprints"]["mcpconc/v1"] for result in run["results"]]
+    assert len(prints) == len({name.partition(":")[2] for name in prints})
+
+
+def test_a_listed_finding_whose_entry_expired_is_a_failure() -> None:
+    document = summaries.met()
+    document["baseline"][0]["status"] = "expired"
+    assert [case.rule for case in failures(document)] == ["baseline/expired"]
+
+
+def test_what_is_open_is_no_failure() -> None:
+    document = summaries.met()
+    document["findings"][0]["status"] = "unconfirmed"
+    document["traces"][1]["status"] = "ERROR"
+    open_ = [case.suite for case in cases(document) if case.state is State.UNMEASURED]
+    assert open_ == ["findings", "traces"]
+    assert not failures(document)
+
+
+def test_the_gate_alone_excuses_a_miss() -> None:
+    listed = {"value": 3, "tolerance": 0.0, "reason": "so", "expires": None}
+    assert excused(summaries.threshold("calls.p95 < 2s", False, 2.5, listed=listed))
+    assert not excused(summaries.threshold("calls.p95 < 2s", False, 2.5))
+    assert not excused(summaries.threshold("calls.p95 < 2s", None, None, listed=listed))
 
 
 def test_a_rule_and_a_fingerprint_stay_the_same_from_run_to_run() -> None:
@@ -191,7 +196,7 @@ def test_sarif_places_a_result_at_its_trace() -> None:
 
 def test_sarif_suppresses_what_is_listed_and_leaves_out_what_passed() -> None:
     (run,) = json.loads(sarif(summaries.met()))["runs"]
-    assert {result["ruleId"] for result in run["results"]} == {"effects/lost", "trace/fails"}
+    assert {result["ruleId"] for result in run["results"]} == {"effects/lost"}
     assert all(result["suppressions"] for result in run["results"])
     assert all(result["level"] == "note" for result in run["results"])
     (run,) = json.loads(sarif(summaries.unmeasured()))["runs"]

@@ -66,12 +66,22 @@ def test_a_file_that_is_not_there_is_a_usage_error(tmp_path: Path) -> None:
         write_criteria(summaries.met(), tmp_path / "TASKS.md")
 
 
-def test_a_miss_that_is_worse_than_listed_is_not_excused() -> None:
+def test_a_miss_is_excused_by_the_gate_alone() -> None:
     document = summaries.missed()
     row = "| `slowdown.shared(10) < 20%` | not met, listed | 66.6 % |"
     assert row in criteria(document)
-    document["thresholds"][2]["actual"] = 72.1
-    assert "| `slowdown.shared(10) < 20%` | **not met** | 72.1 % |" in criteria(document)
+    document["thresholds"][2].update(listed=None, why="accepted until 2002-02-02")
+    row = "| `slowdown.shared(10) < 20%` | **not met** | 66.6 % | accepted until 2002-02-02 |"
+    assert row in criteria(document)
+
+
+def test_what_nobody_could_judge_is_not_met() -> None:
+    document = summaries.met()
+    document["findings"][0]["status"] = "unconfirmed"
+    document["traces"][1].update(status="NOT JUDGED", why="2 of 10 tries")
+    table = criteria(document)
+    assert "| nothing is found that is not listed | not measured |  | lost entry.amount" in table
+    assert "| no saved trace fails that is not listed | not measured |  | NOT JUDGED: " in table
 
 
 def test_of_a_run_that_was_cut_short_nothing_can_be_said() -> None:

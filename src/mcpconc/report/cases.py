@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import Enum
 
 from mcpconc.report.document import Json
 
-__all__ = ["Case", "State", "by_suite", "cases", "excused", "failures"]
+__all__ = ["WRONG", "Case", "State", "by_suite", "cases", "distinct", "excused", "failures"]
 
 GONE_WRONG = {
     "stale": "the baseline lists it, and it is not found any more",
@@ -28,6 +28,9 @@ class State(Enum):
     ERROR = "error"
     LISTED = "listed"
     UNMEASURED = "not measured"
+
+
+WRONG = (State.FAILED, State.ERROR)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,32 +59,27 @@ def cases(document: Json) -> list[Case]:
         *_baseline(document),
         *_traces(document),
     ]
-    wrong = any(case.state in (State.FAILED, State.ERROR) for case in found)
-    if not document["passed"] and not wrong:
+    if not document["passed"] and not any(case.state in WRONG for case in found):
         found.append(_of_run("ended", State.ERROR, document["stop"]))
     return found
 
 
 def failures(document: Json) -> list[Case]:
     """Those that keep it from passing, each once."""
-    wrong = {
-        (case.rule, case.fingerprint): case
-        for case in reversed(cases(document))
-        if case.state in (State.FAILED, State.ERROR)
-    }
-    return list(reversed(wrong.values()))
+    return [case for case in distinct(cases(document)) if case.state in WRONG]
+
+
+def distinct(found: Iterable[Case]) -> list[Case]:
+    """One case for each fingerprint: a finding and the saved trace that shows it are the same.
+    What is wrong is kept before what is not."""
+    ranked = sorted(found, key=lambda case: case.state not in WRONG)
+    kept = {case.fingerprint: case for case in reversed(ranked)}
+    return [case for case in ranked if kept[case.fingerprint] is case]
 
 
 def excused(threshold: Json) -> bool:
-    """A miss that the baseline lists, and no worse than listed."""
-    listed, actual = threshold["listed"], threshold["actual"]
-    if threshold["passed"] is not False or listed is None:
-        return False
-    limit = threshold["limit"]
-    if None in (actual, limit, listed["value"]):
-        return False
-    room = abs(listed["value"]) * (listed["tolerance"] or 0.0)
-    return bool(abs(actual - limit) <= abs(listed["value"] - limit) + room)
+    """A miss that the baseline accepts."""
+    return threshold["passed"] is False and threshold["listed"] is not None
 
 
 def _of_run(name: str, state: State, message: str = "") -> Case:
@@ -105,38 +103,42 @@ def _run(document: Json) -> Iterator[Case]:
 
 
 def _thresholds(document: Json) -> Iterator[Case]:
-    expired = {e["fingerprint"] for e in document["baseline"] if e["status"] == "expired"}
     for threshold in document["thresholds"]:
         expr = threshold["expr"]
         metric = re.match(r"[\w.]*", expr)
-        state, message = _judged(threshold, expr in expired)
+        state, message = _judged(threshold)
         rule = f"threshold/{metric[0] if metric else expr}"
         yield Case("thresholds", rule, expr, state, message, fingerprint=expr)
 
 
-def _judged(threshold: Json, expired: bool) -> tuple[State, str]:
+def _judged(threshold: Json) -> tuple[State, str]:
     if threshold["passed"] is None:
         why = str(threshold["why"] or "nobody says why").removeprefix("not measured: ")
         return State.UNMEASURED, f"not measured: {why}"
     actual = f"{threshold['actual']} {threshold['unit']}".rstrip()
     if threshold["passed"]:
         return State.PASSED, f"it is {actual}"
-    if excused(threshold) and not expired:
+    if excused(threshold):
         return State.LISTED, f"it is {actual}; listed: {threshold['listed']['reason']}"
-    return State.FAILED, f"{threshold['expr']}: it is {actual}"
+    why = f"; {threshold['why']}" if threshold["why"] else ""
+    return State.FAILED, f"{threshold['expr']}: it is {actual}{why}"
 
 
 def _findings(document: Json) -> Iterator[Case]:
-    why = {e["fingerprint"]: e["why"] for e in document["baseline"] if e["status"] == "found"}
+    accepted = {e["fingerprint"]: e.get("reason") or e["why"] for e in document["baseline"]}
     for f in document["findings"]:
-        known = f["status"] == "known"
-        what = f"{f['title']} ({f['label']})"
+        state, message = State.FAILED, f"{f['title']} ({f['label']})"
+        if f["status"] == "known":
+            why = f.get("reason") or accepted.get(f.get("listed_as") or f["fingerprint"])
+            state, message = State.LISTED, f"listed: {why or 'known'}"
+        elif f["status"] == "unconfirmed":
+            state, message = State.UNMEASURED, f"{message}: seen with forked calls only"
         yield Case(
             suite="findings",
             rule=f"{f['oracle']}/{f['property']}",
             name=f"{f['title']} [{f['fingerprint']}]",
-            state=State.LISTED if known else State.FAILED,
-            message=f"listed: {why.get(f['fingerprint']) or 'known'}" if known else what,
+            state=state,
+            message=message,
             detail=f["summary"],
             fingerprint=f["fingerprint"],
             trace=f["trace"] or "",
@@ -150,45 +152,42 @@ def _baseline(document: Json) -> Iterator[Case]:
         if status == "found":
             continue
         wrong = status in GONE_WRONG
-        why = entry["why"] or ""
+        told = f"{entry['fingerprint']}: {GONE_WRONG.get(status, status)}"
+        told += f" ({entry['why']})" if entry["why"] else ""
+        if entry["of"]:
+            told += f"; {entry['failed']} of {entry['of']} replays failed"
         yield Case(
             suite="baseline",
             rule=f"baseline/{status.replace(' ', '-')}",
             name=entry["fingerprint"],
             state=State.FAILED if wrong else State.UNMEASURED,
-            message=f"{entry['fingerprint']}: {GONE_WRONG[status] if wrong else status}"
-            + (f" ({why})" if why else "")
-            + _replayed(entry),
+            message=told,
             fingerprint=entry["fingerprint"],
             trace=entry["trace"] or "",
         )
 
 
-def _replayed(entry: Json) -> str:
-    if entry["of"] is None:
-        return ""
-    return f"; {entry['failed']} of {entry['of']} replays failed"
+STATES = {"FIXED": State.PASSED, "NOT JUDGED": State.UNMEASURED, "ERROR": State.UNMEASURED}
+"""Of a saved trace, where it does not fail."""
 
 
 def _traces(document: Json) -> Iterator[Case]:
-    listed = {entry["trace"] for entry in document["baseline"] if entry["trace"]}
+    entries = {entry["trace"]: entry["fingerprint"] for entry in document["baseline"]}
+    known = {f["fingerprint"] for f in document["findings"] if f["status"] == "known"}
     for saved in document["traces"]:
         status, trace = saved["status"], saved["trace"]
-        state = State.FAILED
-        if status == "FIXED":
-            state = State.PASSED
-        elif status == "ERROR":
-            state = State.ERROR
-        elif trace in listed:
-            state = State.LISTED
-        tried = f"{saved['reproduced']} of {saved['tried']} replays failed"
+        fingerprint = saved.get("fingerprint") or entries.get(trace)
+        listed = trace in entries or fingerprint in known
+        state = STATES.get(status, State.LISTED if listed else State.FAILED)
+        told = f"{status}: {trace}, {saved['reproduced']} of {saved['tried']} replays failed"
+        told += f" ({saved['why']})" if saved.get("why") else ""
         yield Case(
             suite="traces",
-            rule="trace/error" if state is State.ERROR else "trace/fails",
+            rule="trace/fails",
             name=trace,
             state=state,
-            message=f"{status}: {trace}, {tried}",
-            fingerprint=trace,
+            message=told,
+            fingerprint=fingerprint or trace,
             trace=trace,
             command=f"mcpconc replay {shlex.quote(trace)}",
         )

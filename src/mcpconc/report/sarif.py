@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
 from typing import Any
 from urllib.parse import quote
 
 from mcpconc.errors import Exit
-from mcpconc.report.cases import Case, State, cases
+from mcpconc.report.cases import Case, State, cases, distinct
 from mcpconc.report.document import Json
 
 __all__ = ["SCHEMA", "sarif"]
@@ -28,7 +27,7 @@ def sarif(document: Json) -> str:
     """One run of one tool. The location of a result is the directory of its trace; what has none
     is a logical one, the expression of a threshold, say. Ends with a newline."""
     made = document["made_by"]
-    results = [case for case in cases(document) if case.state in SHOWN]
+    results = [case for case in distinct(cases(document)) if case.state in SHOWN]
     rules = sorted({case.rule for case in results})
     driver = {
         "name": made["name"],
@@ -45,7 +44,7 @@ def sarif(document: Json) -> str:
                 "executionSuccessful": document["exit"] in COMPLETED,
             }
         ],
-        "results": [_result(case, rules) for case in _distinct(results)],
+        "results": [_result(case, rules) for case in results],
     }
     log = {"$schema": SCHEMA, "version": "2.1.0", "runs": [run]}
     return json.dumps(log, indent=2, ensure_ascii=False) + "\n"
@@ -57,14 +56,10 @@ def _about(rule: str) -> str:
     texts = {
         "threshold": f"A threshold on {what} is missed",
         "baseline": f"An entry of the baseline is {what.replace('-', ' ')}",
-        "trace": "A saved trace fails" if what == "fails" else "A saved trace cannot be replayed",
+        "trace": "A saved trace fails",
         "run": f"The run itself: {what}",
     }
     return texts.get(kind, f"The oracle {kind} says: {what.replace('_', ' ')}")
-
-
-def _distinct(found: Iterable[Case]) -> list[Case]:
-    return list({(case.rule, case.fingerprint): case for case in found}.values())
 
 
 def _result(case: Case, rules: list[str]) -> dict[str, Any]:

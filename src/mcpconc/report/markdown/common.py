@@ -76,11 +76,12 @@ def verdict(document: Json) -> str:
 def beginning(document: Json, title: str) -> list[str]:
     """Title, verdict, how it was made and how to make it again."""
     made, target, profile = document["made_by"], document["target"], document["profile"]
-    budget = joined(f"{phase} {number(calls)}" for phase, calls in profile["budget"].items())
+    budget = joined(f"{phase} {number(n)}" for phase, n in profile["budget"].items() if n)
     rows = [
         ("target", f"{target['name']} {target['version'] or 'of unknown version'}"),
         ("as", _known(target, "spec", "identity", "start")),
         ("profile", joined([f"{profile['name']}: {profile['about']}", _calls(budget)], "; ")),
+        *((("left out", joined(document["skipped"])),) if document.get("skipped") else ()),
         ("run", f"{made['name']} {made['version']}, {made['began']}, {seconds(made['seconds'])}"),
         ("again", code(made["command"])),
     ]
@@ -151,11 +152,7 @@ def ladder(document: Json, *, placement: str = "one", settings: str = DEFAULT) -
         for phase in document["phases"]
         if not is_probed(phase) and (phase["placement"], phase["settings"]) == (placement, settings)
     ]
-    return [
-        phase
-        for phases in by_scenario(found).values()
-        for phase in sorted(phases, key=lambda phase: int(phase["agents"]))
-    ]
+    return [phase for phases in by_scenario(found).values() for phase in phases]
 
 
 def probed(document: Json) -> list[Json]:
@@ -169,13 +166,15 @@ def is_probed(phase: Json) -> bool:
 
 def slowdowns(document: Json) -> list[Json]:
     """Those of the target as it comes."""
-    return [r for r in document["slowdown"] if r.get("settings", DEFAULT) == DEFAULT]
+    found = [r for r in document["slowdown"] if r.get("settings", DEFAULT) == DEFAULT]
+    return [row for rows in by_scenario(found).values() for row in rows]
 
 
 def by_scenario(phases: Iterable[Json]) -> dict[str, list[Json]]:
-    """Scenarios in the order in which they first come."""
+    """Phases, or rows that are told like them: scenarios in the order in which they first come,
+    each with the fewest agents first."""
     grouped: dict[str, list[Json]] = {}
-    for phase in phases:
+    for phase in sorted(phases, key=lambda phase: int(phase["agents"])):
         grouped.setdefault(phase["scenario"], []).append(phase)
     return grouped
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from mcpconc.errors import Exit, UsageError
-from mcpconc.report.cases import State, by_suite, cases, excused
+from mcpconc.report.cases import WRONG, Case, State, by_suite, cases, excused
 from mcpconc.report.document import Json
 from mcpconc.report.markdown.common import busy, reason
 from mcpconc.report.markdown.figures import code, given, percent, prose, table
@@ -28,7 +28,6 @@ OF_SUITE = {
     "traces": "no saved trace fails that is not listed",
 }
 CUT_SHORT = (Exit.TARGET, Exit.BUG, Exit.INTERRUPTED)
-WRONG = (State.FAILED, State.ERROR)
 RESULTS = {
     State.PASSED: "met",
     State.FAILED: "**not met**",
@@ -112,13 +111,18 @@ def _judged(document: Json) -> Iterator[tuple[str, ...]]:
             if document[name] is None:
                 yield OF_RUN[name], RESULTS[State.UNMEASURED], "", "that step did not run"
     for suite, what in OF_SUITE.items():
-        wrong = [case for case in suites.get(suite, ()) if case.state in WRONG]
-        listed = [case.name for case in suites.get(suite, ()) if case.state is State.LISTED]
-        why = "; ".join(case.message for case in wrong)
-        if not wrong and listed:
-            why = f"listed: {', '.join(listed)}"
-        state = State.FAILED if wrong else State.PASSED
-        if not wrong and document["exit"] in CUT_SHORT:
-            state, why = State.UNMEASURED, "the run did not come to its end"
         if suite == "findings" or suites.get(suite):
+            state, why = _together(suites.get(suite, []))
+            if state is State.PASSED and document["exit"] in CUT_SHORT:
+                state, why = State.UNMEASURED, "the run did not come to its end"
             yield what, RESULTS[state], "", prose(why)
+
+
+def _together(found: list[Case]) -> tuple[State, str]:
+    """What several cases come to, and those that decide it: a failure before what is open."""
+    wrong = [case.message for case in found if case.state in WRONG]
+    left = [case.message for case in found if case.state is State.UNMEASURED]
+    listed = [case.name for case in found if case.state is State.LISTED]
+    if wrong or left:
+        return State.FAILED if wrong else State.UNMEASURED, "; ".join(wrong or left)
+    return State.PASSED, f"listed: {', '.join(listed)}" if listed else ""

@@ -215,7 +215,11 @@ def _listed(document: Json) -> Iterator[str]:
     yield from ("## What the baseline lists", "")
     rows = [
         (
-            *(code(entry["fingerprint"]), entry["status"], prose(entry["why"] or "")),
+            *(
+                code(entry["fingerprint"]),
+                entry["status"],
+                prose(joined([entry.get("reason") or "", entry["why"] or ""], "; ")),
+            ),
             code(entry["trace"]) if entry["trace"] else "none",
             "" if entry["of"] is None else f"{entry['failed']} of {entry['of']}",
         )

@@ -1,7 +1,7 @@
 """How figures and tables are written, so that each figure can be found in the summary again.
 
 A figure is followed by its unit (``1.84 s``, ``97.0 %``, ``212.4 MiB``), in a range only the last
-one is (``1.52–2.31 s``), and nothing is added up, divided or rounded twice on the way. What is
+one is (``1.52 to 2.31 s``), and nothing is added up, divided or rounded twice on the way. What is
 None was not measured and says so.
 """
 
@@ -109,7 +109,7 @@ def counted(n: float | None, what: str) -> str:
 
 
 def estimate(value: Mapping[str, Any] | None, form: Callable[[float | None], str]) -> str:
-    """``1.84 s (1.52–2.31 s)``"""
+    """``1.84 s (1.52 to 2.31 s)``"""
     if value is None:
         return NOT
     if value["low"] is None or value["high"] is None:
@@ -117,7 +117,7 @@ def estimate(value: Mapping[str, Any] | None, form: Callable[[float | None], str
     low, high = form(value["low"]), form(value["high"])
     if low.split()[-1] == high.split()[-1]:
         low = low.split()[0]
-    return f"{form(value['value'])} ({low}–{high})"
+    return f"{form(value['value'])} ({low} to {high})"
 
 
 def part(whole: Json | None, name: str) -> Any:
@@ -145,7 +145,7 @@ def machine(phase: Json) -> str:
     busy = phase["saturation"]
     if busy is None or busy["cpu_mean"] is None:
         return NOT
-    most = "" if busy["cpu_max"] is None else f" (most {percent(busy['cpu_max'])})"
+    most = "" if busy["cpu_max"] is None else f", peak {percent(busy['cpu_max'])}"
     wait = "" if busy["iowait_mean"] is None else f", I/O wait {percent(busy['iowait_mean'])}"
     return f"CPU {percent(busy['cpu_mean'])}{most}{wait}"
 

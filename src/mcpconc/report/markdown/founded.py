@@ -17,7 +17,7 @@ UNITS = ("%", "ms", "s", "KiB", "MiB", "GiB", "KB", "MB", "GB", "calls/s")
 _PLAIN = r"-?\d+(?:\.\d+)?"
 _UNIT = "|".join(map(re.escape, sorted(UNITS, key=len, reverse=True)))
 NUMBER = re.compile(
-    rf"(?<![\w.])(?P<number>{_PLAIN})(?:(?=(?:–{_PLAIN})?\s?(?P<unit>{_UNIT})(?!\w)))?"
+    rf"(?<![\w.])(?P<number>{_PLAIN})(?:(?=(?: to {_PLAIN})?\s?(?P<unit>{_UNIT})(?!\w)))?"
 )
 """A number and its unit; the first one of a range has that of the last. Digits inside a word
 (``p95``) are part of its name."""

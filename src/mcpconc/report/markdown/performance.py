@@ -36,9 +36,21 @@ from mcpconc.report.markdown.figures import (
 __all__ = ["performance_report"]
 
 MARKS = ("mean", "p50", "p90", "p95", "p99", "max")
-COUNTED = ("statements", "connections", "transactions", "git", "processes")
-TIMED = ("sql_s", "git_s", "lock_wait_s", "seconds")
-TIMES = ("SQL", "git", "waiting for locks", "whole calls")
+COUNTED = {
+    "statements": "statements",
+    "connections": "connections",
+    "transactions": "transactions",
+    "lock_waits": "waits for locks",
+    "git": "git",
+    "processes": "other processes",
+    "files": "files",
+    "files_written": "files",
+    "sql_s": "time in SQL",
+    "git_s": "time in git",
+    "process_s": "time in other processes",
+    "lock_wait_s": "time waiting for locks",
+}
+"""What the probe counts, and what it is called; files are those opened for writing."""
 
 
 def performance_report(document: Json, pictures: Pictures | None = None) -> str:
@@ -61,7 +73,9 @@ def performance_report(document: Json, pictures: Pictures | None = None) -> str:
 def _recommendations(document: Json) -> Iterator[str]:
     yield from ("## Recommendations, by what they save at most", "")
     if not document["bottlenecks"]:
-        yield from ("Not known: what calls do inside the target was not measured.", "")
+        unseen = "what calls do inside the target was not measured"
+        why = "nothing that the probe counted stands out" if probed(document) else unseen
+        yield from (f"None: {why}.", "")
         return
     for found in document["bottlenecks"]:
         tools = joined(found["tools"])
@@ -97,7 +111,10 @@ def _bottlenecks(document: Json, pictures: Pictures) -> Iterator[str]:
         *("tools", "evidence"),
     )
     yield from ("## Bottlenecks", "")
-    yield from table(head, rows) or ("Not measured.", "")
+    yield from table(head, rows) or (
+        "None was found." if probed(document) else "Not measured.",
+        "",
+    )
     if rows:
         yield from pictures.show("bottlenecks", "what removing each bottleneck saves at most")
         yield from _where(document)
@@ -111,23 +128,37 @@ def _evidence(document: Json) -> Iterator[str]:
     else:
         yield from ("Sums over all calls of a tool in a phase.", "")
     for phase in phases:
-        rows = [
-            (
-                *(row["tool"], number(row["calls"])),
-                *(number(row.get(name)) for name in COUNTED),
-                number(row.get("files", row.get("files_written"))),
-                *(seconds(row.get(name)) for name in TIMED),
-            )
-            for row in phase["inside"] or ()
-        ]
         yield from (f"### {at(phase)}", "")
-        yield from table(("tool", "calls", *COUNTED, "files", *TIMES), rows) or (
-            "No call was made.",
-            "",
-        )
+        yield from _counted(phase["inside"] or ())
         yield from again(document, [phase], within=True)
     if phases:
         yield from again(document)
+
+
+def _counted(rows: Sequence[Json]) -> Iterator[str]:
+    """A column for everything that was seen at all; what was not is named below."""
+    seen = [name for name in COUNTED if any(name in row for row in rows)]
+    if not rows:
+        yield from ("Nothing was counted.", "")
+        return
+    yield from table(
+        ("tool", "calls", *(COUNTED[name] for name in seen), "whole calls"),
+        [
+            (
+                *(row["tool"], number(row["calls"])),
+                *(_one(name, row[name]) if name in row else "none" for name in seen),
+                seconds(row["seconds"]),
+            )
+            for row in rows
+        ],
+    )
+    unseen = {what for name, what in COUNTED.items() if name not in seen}
+    if unseen := unseen - {COUNTED[name] for name in seen}:
+        yield from (f"Seen in no call: {'; '.join(sorted(unseen))}.", "")
+
+
+def _one(name: str, value: float) -> str:
+    return seconds(value) if name.endswith("_s") else number(value)
 
 
 def _baseline(document: Json) -> Iterator[str]:

@@ -145,9 +145,12 @@ def _slowdown(scenario: str, rows: Sequence[Json], limit: float | None) -> Drawi
     def drawing(figure: Figure) -> None:
         ordered = sorted(rows, key=lambda row: int(row["agents"]))
         titles = {"raw": "raw: against one agent", "shared": "shared: against worlds of their own"}
-        for n, (name, title) in enumerate(titles.items()):
-            axes = _plain(figure.add_subplot(1, 2, n + 1), title)
-            _estimates(axes, [_percent(row[name]) for row in ordered], name, n, of=1)
+        shown = {k: title for k, title in titles.items() if any(row[k] for row in ordered)}
+        for n, (name, title) in enumerate(shown.items()):
+            axes = _plain(figure.add_subplot(1, len(shown), n + 1), title)
+            _estimates(
+                axes, [_percent(row[name]) for row in ordered], name, [*titles].index(name), of=1
+            )
             axes.axhline(0, color="#404040", linewidth=0.8)
             _agents(axes, [row["agents"] for row in ordered])
             axes.set_ylabel("slower by (%)")

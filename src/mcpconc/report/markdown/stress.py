@@ -102,7 +102,7 @@ def _first(phases: Sequence[Json], test: Callable[[Json], bool | None]) -> str:
         happened = test(phase)
         if happened:
             busy = percent(part(phase["saturation"], "cpu_mean"))
-            return f"**{counted(phase['agents'], 'agent')}** (CPU {busy})"
+            return f"**{counted(phase['agents'], 'agent')}**, CPU {busy}"
         if happened is not None:
             measured = phase["agents"]
     return f"none up to {counted(measured, 'agent')}" if measured else NOT
@@ -124,7 +124,7 @@ def _slow(document: Json, scenario: str, limit: float | None) -> str:
         return NOT
     for row in sorted(measured, key=lambda row: int(row["agents"])):
         if row["shared"]["value"] >= limit:
-            return f"**{counted(row['agents'], 'agent')}** ({percent(row['shared']['value'])})"
+            return f"**{counted(row['agents'], 'agent')}**, {estimate(row['shared'], percent)}"
     return f"none up to {counted(max(row['agents'] for row in measured), 'agent')}"
 
 

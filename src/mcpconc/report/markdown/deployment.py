@@ -200,7 +200,7 @@ def _hard_faults(document: Json) -> Iterator[tuple[str, ...]]:
         for outcome, symptom in HARD.items():
             if met.get(outcome):
                 times = counted(met[outcome], "time")
-                yield f"after {fault}, {symptom}", "runs with faults", f"{times} so", command
+                yield f"after {fault}, {symptom}", "runs with faults", f"seen {times}", command
 
 
 def _examined(document: Json) -> Iterator[tuple[str, ...]]:

@@ -252,7 +252,7 @@ async def fuzz(config: FuzzConfig, emit: Emit) -> CampaignFinished:
             tally.coverage = _coverage(rigs) if config.control else None
             if config.observe:
                 tally.costs = [on.world.control.costs for on in rigs if on.world.control]
-            started = config.clock()
+            started = keeper.began = config.clock()
             emit(
                 CampaignStarted(
                     target=target.name,
@@ -445,7 +445,7 @@ async def _confirm(
 def _exit(interrupted: bool, tally: Tally, keeper: Keeper) -> Exit:
     if interrupted:
         return Exit.INTERRUPTED
-    kept = keeper.kept()
+    kept = [entry for entry in keeper.kept() if entry.finding.promised]
     if any(entry.counts for entry in kept):
         return Exit.VIOLATION
     if tally.broken:

@@ -136,7 +136,8 @@ class ReplayTried:
 @dataclass(frozen=True, slots=True)
 class Kept:
     """A finding and where its trace is (None where none could be written). Where calls were
-    forked, `confirmed` says in how many of how many runs with ordinary starts it came back."""
+    forked, `confirmed` says in how many of how many runs with ordinary starts it came back. `met`
+    is how many seconds after the campaign began a run first showed it."""
 
     finding: Finding
     path: Path | None
@@ -144,6 +145,7 @@ class Kept:
     from_calls: int = 0
     to_calls: int = 0
     confirmed: tuple[int, int] | None = None
+    met: float = 0.0
 
     @property
     def counts(self) -> bool:

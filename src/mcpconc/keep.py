@@ -31,6 +31,7 @@ class _Entry:
     execution: Execution
     finding: Finding
     tools: frozenset[str]
+    met: float
     times: int = 1
     how: Shrink = field(default_factory=lambda: Shrink(finished=False))
     basis: str = ""
@@ -42,14 +43,16 @@ class _Entry:
 
 @dataclass(slots=True)
 class Keeper:
-    """All findings of a campaign. `spent` is the time in seconds that minimising took. Where
-    calls were `forked`, findings do not count until `confirm` has seen them."""
+    """All findings of a campaign, which `began` then, as `clock` says. `spent` is the time in
+    seconds that minimising took. Where calls were `forked`, findings do not count until `confirm`
+    has seen them."""
 
     directory: Path
     seed: int
     emit: Emit
     clock: Callable[[], float]
     forked: bool = False
+    began: float = 0.0
     spent: float = 0.0
     _entries: list[_Entry] = field(default_factory=list)
     _pending: list[_Entry] = field(default_factory=list)
@@ -66,7 +69,7 @@ class Keeper:
             if known is not None:
                 known.times += 1
                 continue
-            entry = _Entry(on, execution, finding, tools, confirmed=self._doubt)
+            entry = self._entry(on, execution, finding, tools)
             entry.from_calls = entry.to_calls = execution.run.program.concurrent()
             self._entries.append(entry)
             self.emit(FindingFound(finding, execution.run.program))
@@ -74,6 +77,12 @@ class Keeper:
             # A quirk is named, explained and labelled by the oracle that knows it.
             if finding.label is Label.UNLABELLED:
                 self._pending.append(entry)
+
+    def _entry(
+        self, on: Rig, execution: Execution, finding: Finding, tools: frozenset[str]
+    ) -> _Entry:
+        doubt = (0, 0) if self.forked else None
+        return _Entry(on, execution, finding, tools, self.clock() - self.began, confirmed=doubt)
 
     def _known(self, fingerprint: Fingerprint, tools: frozenset[str]) -> _Entry | None:
         """The entry that a finding with this fingerprint most likely repeats, if any.
@@ -149,7 +158,7 @@ class Keeper:
             self._pending.remove(waiting[0])
             self._replace(waiting[0], other)
         elif self._known(other.finding.fingerprint, tools) is None:
-            entry = _Entry(on, other.execution, other.finding, tools, confirmed=self._doubt)
+            entry = self._entry(on, other.execution, other.finding, tools)
             entry.from_calls = other.shrink.from_calls
             self._entries.append(entry)
             self._replace(entry, other)
@@ -163,6 +172,7 @@ class Keeper:
         if twin is not None:
             # Two findings that looked different were one: keep the first trace.
             twin.times += entry.times
+            twin.met = min(twin.met, entry.met)
             self._entries.remove(entry)
             if old is not None:
                 discard(old)
@@ -194,10 +204,6 @@ class Keeper:
         trace = replace(trace, confirmed=entry.confirmed)
         entry.path = trace.save(self.directory / slug(finding))
         self.emit(TraceSaved(entry.path, finding))
-
-    @property
-    def _doubt(self) -> tuple[int, int] | None:
-        return (0, 0) if self.forked else None
 
     async def confirm(
         self, ordinary: Callable[[Identity], Awaitable[Rig]], expired: Callable[[], bool]
@@ -249,7 +255,7 @@ class Keeper:
     def kept(self) -> tuple[Kept, ...]:
         """All distinct findings, races first."""
         return tuple(
-            Kept(e.finding, e.path, e.times, e.from_calls, e.to_calls, e.confirmed)
+            Kept(e.finding, e.path, e.times, e.from_calls, e.to_calls, e.confirmed, e.met)
             for e in self._ranked()
         )
 

@@ -29,5 +29,5 @@ def test_private_value_at_another_agent() -> None:
 
 def test_where_nothing_is_promised_the_finding_is_another() -> None:
     result = judge(1, {2}, "shared")
-    assert heads(result) == [("leak-unpromised", "finding", "transaction_id")]
+    assert heads(result) == [("unpromised", "finding", "transaction_id")]
     assert "does not promise" in result.findings[0].summary

@@ -97,7 +97,9 @@ class View:
     """A place where something private to an agent shows: a row's column or a response field.
 
     `found` is the value seen by, or stored for, `agent`; it is private to `owners`. `why` says
-    in sentences how the owners came by it, and by which rule it is nobody else's.
+    in sentences how the owners came by it, and by which rule it is nobody else's. `expected` is a
+    clause: what an agent relies on, and what is broken if `agent` is none of the owners. `call`
+    is "" where it is part of what is left for the agent.
     """
 
     call: str
@@ -107,6 +109,7 @@ class View:
     found: str
     owners: frozenset[int]
     why: str = ""
+    expected: str = ""
 
 
 @dataclass(frozen=True, slots=True)

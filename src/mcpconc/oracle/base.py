@@ -20,6 +20,7 @@ from mcpconc.snapshot import Snapshot
 from mcpconc.verdict import Verdict
 
 __all__ = [
+    "UNPROMISED",
     "Finding",
     "Fingerprint",
     "Judgement",
@@ -30,6 +31,10 @@ __all__ = [
     "Verdict",
     "judge",
 ]
+
+
+UNPROMISED = "unpromised"
+"""Property of what agents rely on and nothing promises: its findings are no violations."""
 
 
 class Label(StrEnum):
@@ -80,6 +85,11 @@ class Finding:
     evidence: dict[str, Any] = field(default_factory=dict)
     label: Label = Label.UNLABELLED
 
+    @property
+    def promised(self) -> bool:
+        """Whether what is broken was promised: if not, it is reported and is no violation."""
+        return self.fingerprint.property != UNPROMISED
+
     def with_tools(self, tools: tuple[str, ...]) -> Finding:
         return replace(self, fingerprint=replace(self.fingerprint, tools=tuple(sorted(tools))))
 
@@ -93,6 +103,7 @@ class Finding:
             "tools": list(f.tools),
             "fingerprint": f.digest(),
             "label": self.label.value,
+            "promised": self.promised,
             "summary": self.summary,
             "reason": list(self.reason),
             "calls": list(self.calls),
@@ -142,7 +153,7 @@ class Result:
 
     @property
     def verdict(self) -> Verdict:
-        if self.findings:
+        if any(found.promised for found in self.findings):
             return Verdict.VIOLATION
         return Verdict.UNKNOWN if self.unknown else Verdict.OK
 

@@ -1,16 +1,16 @@
 """Isolation: nothing private to one agent shows at another's.
 
 The target's specification lists the places where something private shows (`model.spec.View`): a
-column of an agent's row, a field of a response. In the identity modes *shared* and
-*same-instance* the target promises nothing of the kind; what is found there is still worth
-knowing, so it is reported under a property of its own, which no baseline or dedupe can mistake
-for the broken promise.
+column of an agent's row, a field of a response, a file that says what is current for it. In the
+identity modes *shared* and *same-instance* the target promises nothing of the kind; which
+expectation breaks there, and for whom, is still worth knowing: it is reported under a property
+of its own, which no baseline or dedupe can mistake for the broken promise, and is no violation.
 """
 
 from __future__ import annotations
 
 from mcpconc.model.spec import View
-from mcpconc.oracle.base import Result, Run
+from mcpconc.oracle.base import UNPROMISED, Result, Run
 from mcpconc.oracle.common import collect, finding, mentioning
 
 __all__ = ["PROMISED", "isolation"]
@@ -30,7 +30,7 @@ def isolation(run: Run) -> Result:
         if not view.owners or view.agent in view.owners:
             continue
         owners = ", ".join(f"agent {owner}" for owner in sorted(view.owners))
-        note = "" if promised else f" (identity mode {run.identity} does not promise otherwise)"
+        shown = f"{view.kind}.{view.field} of agent {view.agent} shows what is private to {owners}"
         # Who wrote it is the other half of the story, and shrinking must keep both.
         named = mentioning(run, view.found)
         sources = [
@@ -40,25 +40,39 @@ def isolation(run: Run) -> Result:
         if not whose:
             see = f" (see {', '.join(sources[:3])})" if sources else ""
             whose = f"It belongs to {owners} alone{see}."
-        right = (
-            f"In identity mode {run.identity} agents share nothing private, so no order of the "
-            "calls makes this right."
-        )
         tool = next((op.tool for op in run.history.operations if op.call == view.call), "")
         findings.append(
             finding(
                 NAME,
-                "leak" if promised else "leak-unpromised",
+                "leak" if promised else UNPROMISED,
                 view.kind,
                 view.field,
-                summary=f"{view.kind}.{view.field} of agent {view.agent} shows what is private to "
-                f"{owners}{note}",
-                reason=[_where(view, tool), whose, *([right] if promised else ())],
+                summary=shown if promised else _broken(view, run.identity, shown),
+                reason=[_where(view, tool), whose, _rule(run.identity)],
                 calls=[call for call in (view.call, *sources) if call],
                 evidence={"found": view.found, "owners": sorted(view.owners)},
             )
         )
     return collect(NAME, findings)
+
+
+def _broken(view: View, identity: str, shown: str) -> str:
+    """Which expectation breaks, and for whom, where nobody promised otherwise."""
+    if not view.expected:
+        return f"{shown} (identity mode {identity} does not promise otherwise)"
+    return f"agent {view.agent} cannot rely on it that {view.expected}"
+
+
+def _rule(identity: str) -> str:
+    if identity in PROMISED:
+        return (
+            f"In identity mode {identity} agents share nothing private, so no order of the calls "
+            "makes this right."
+        )
+    return (
+        f"Identity mode {identity} does not tell agents apart and promises nothing of the kind; "
+        "isolated does."
+    )
 
 
 def _where(view: View, tool: str) -> str:

@@ -56,6 +56,7 @@ def campaign_document(done: CampaignFinished) -> dict[str, Any]:
                 "from_calls": kept.from_calls,
                 "to_calls": kept.to_calls,
                 "counts": kept.counts,
+                "met_after": round(kept.met, 1),
             }
             for kept in done.kept
         ],

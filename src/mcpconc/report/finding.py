@@ -53,7 +53,8 @@ def headline(finding: Finding, trace: Trace) -> str:
     if trace.confirmed is not None:
         details.append(confirmation(trace.confirmed))
     details.append(finding.label.value)
-    return f"✗ {titled(finding)}   ({', '.join(details)})"
+    mark = "✗" if finding.promised else "·"
+    return f"{mark} {titled(finding)}   ({', '.join(details)})"
 
 
 def _size(before: int, after: int, concurrent: int) -> str:

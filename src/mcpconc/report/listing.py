@@ -12,6 +12,7 @@ from typing import Any
 
 from mcpconc import nemesis, oracle, schedule, strategies
 from mcpconc.errors import McpconcError
+from mcpconc.oracle.isolation import PROMISED
 from mcpconc.reference.plants import PLANTS
 from mcpconc.report.finding import titled
 from mcpconc.strategies import CascadeMachine, ProgramMachine
@@ -25,10 +26,11 @@ __all__ = ["listing"]
 Entry = dict[str, str]
 
 IDENTITIES = {
-    Identity.EXPLICIT: "agents name their session in each call; nothing else tells them apart",
-    Identity.ISOLATED: "each agent is an instance of its own",
-    Identity.SHARED: "all agents have one AI identity",
-    Identity.SAME_INSTANCE: "all agents are one instance",
+    Identity.EXPLICIT: "nothing tells agents apart but the session that each call names",
+    Identity.ISOLATED: "each agent is an instance, with a current session and transaction of its "
+    "own",
+    Identity.SHARED: "agents are no instances: they share one current session and transaction",
+    Identity.SAME_INSTANCE: "all agents are one instance, with one current session and transaction",
 }
 
 
@@ -50,7 +52,7 @@ def listing(roots: Sequence[Path]) -> dict[str, list[Entry]]:
             _entry(kind.name, f"{kind.family}: {kind.about}" + _needs(kind))
             for kind in nemesis.KINDS.values()
         ],
-        "identity modes": [_entry(mode.value, IDENTITIES[mode]) for mode in Identity],
+        "identity modes": [_entry(mode.value, _promise(mode)) for mode in Identity],
         "machines": [_entry(name, machine) for name, machine in _machines()],
         "tools": [_entry(tool, "CascadeMachine") for tool in sorted(CascadeMachine.tools)],
         "targets": [_entry("SPEC", FORMS), *_cached()],
@@ -65,6 +67,15 @@ def _entry(name: str, about: Any) -> Entry:
     if not isinstance(about, str):
         about = (inspect.getdoc(about) or "").split("\n\n")[0]
     return {"name": name, "about": " ".join(about.split())}
+
+
+def _promise(mode: Identity) -> str:
+    """How a mode tells agents apart, and what it promises of that."""
+    if mode in PROMISED:
+        promised = "promised: nothing of one agent shows at another"
+    else:
+        promised = "nothing promised: what breaks between agents is reported, and no violation"
+    return f"{IDENTITIES[mode]}; {promised}"
 
 
 def _needs(kind: nemesis.Kind) -> str:

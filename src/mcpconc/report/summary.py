@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from mcpconc.errors import Exit
 from mcpconc.events import CampaignFinished, Covered, Kept
@@ -50,11 +50,12 @@ def _lines(done: CampaignFinished) -> Iterator[str]:
     found = len(done.kept)
     yield f"{found or 'no'} finding{'' if found == 1 else 's'} in {duration(done.seconds)}"
     for label in ORDER:
-        kept = [entry for entry in done.kept if entry.finding.label is label]
+        kept = [e for e in done.kept if e.finding.label is label and e.finding.promised]
         if kept:
             yield f"  {label.value}: {MEANING[label]}"
         for entry in kept:
             yield from _finding(entry)
+    yield from _unpromised([entry for entry in done.kept if not entry.finding.promised])
     if done.never:
         yield f"  never succeeded: {', '.join(done.never)}"
     if done.unused:
@@ -77,6 +78,16 @@ def _lines(done: CampaignFinished) -> Iterator[str]:
         yield f"  mcpconc show {first}"
     verdict = VERDICTS.get(done.exit, done.exit.name)
     yield f"{verdict} · {done.stop} · seed {done.seed} · exit {done.exit.value}"
+
+
+def _unpromised(kept: Sequence[Kept]) -> Iterator[str]:
+    """What breaks although nothing promised it: no violation, and apart from those."""
+    if kept:
+        yield "  expectations that the identity mode does not promise, and that break:"
+    for entry in kept:
+        yield f"    · {entry.finding.summary}"
+        yield f"      {titled(entry.finding)}   ({entry.finding.label.value}, {_facts(entry)})"
+        yield f"      {entry.path or 'no trace could be written'}"
 
 
 def _coverage(seen: Covered) -> Iterator[str]:
@@ -102,14 +113,18 @@ def _faults(done: CampaignFinished) -> Iterator[str]:
 
 
 def _finding(entry: Kept) -> Iterator[str]:
+    mark = "✗" if entry.counts else "?"
+    yield f"    {mark} {titled(entry.finding)}   ({_facts(entry)})"
+    yield f"      {entry.path or 'no trace could be written'}"
+
+
+def _facts(entry: Kept) -> str:
     facts = [f"seen {entry.times}×"]
     if 0 < entry.to_calls < entry.from_calls:
         facts.append(f"{entry.from_calls} → {entry.to_calls} calls")
     if entry.confirmed is not None:
         facts.append(confirmation(entry.confirmed))
-    mark = "✗" if entry.counts else "?"
-    yield f"    {mark} {titled(entry.finding)}   ({', '.join(facts)})"
-    yield f"      {entry.path or 'no trace could be written'}"
+    return ", ".join(facts)
 
 
 def duration(seconds: float) -> str:

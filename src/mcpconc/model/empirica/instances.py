@@ -17,7 +17,7 @@ from mcpconc.model.empirica.common import NONE, OK, Quirky, Refusal, answer, op,
 from mcpconc.model.empirica.facts import Facts
 from mcpconc.model.empirica.whereabouts import named
 
-__all__ = ["Current", "Instances", "partitions"]
+__all__ = ["Current", "Instances", "homes", "partitions"]
 
 MOVES = ("session_create", "submit_preflight_assessment", "submit_postflight_assessment")
 IMPLIES = "implied"
@@ -92,7 +92,7 @@ def partitions(known: Facts) -> Iterator[Partition]:
     if known.snapshot is None or not known.implied:
         return
     files = named(known.snapshot)
-    agents = _homes(known)
+    agents = homes(known)
     ops: dict[str, list[Op]] = defaultdict(list)
     lost: set[str] = set()
     for one in known.implied:
@@ -122,13 +122,13 @@ def _only(ops: Sequence[Op]) -> list[Op]:
     return [o for o in ops if o.name == IMPLIES]
 
 
-def _homes(known: Facts) -> dict[int, str]:
+def homes(known: Facts) -> dict[int, str]:
     """Agent → instance. Those that made no session are where all others are, if that is one."""
     found = dict(known.instance)
     others = {o.agent for o in known.of(*MOVES)} | {i.operation.agent for i in known.implied}
-    homes = set(found.values())
-    if homes == {""} or (len(homes) == 1 and len(found) > 1):
-        found |= dict.fromkeys(others - found.keys(), next(iter(homes)))
+    places = set(found.values())
+    if places == {""} or (len(places) == 1 and len(found) > 1):
+        found |= dict.fromkeys(others - found.keys(), next(iter(places)))
     return found
 
 

@@ -1,5 +1,5 @@
-"""What the snapshot and the reads say beside the models: which call wrote each row, in what
-orders rows are told, where something private shows, and facts that are kept twice."""
+"""What the snapshot and the reads say beside the models: which call wrote each row, and in what
+orders rows are told."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from mcpconc.model.empirica.facts import TOKEN_COLUMNS, Facts, blob
 from mcpconc.model.empirica.kinds import KINDS
 from mcpconc.model.empirica.sessions import closed_by
 from mcpconc.model.empirica.unknowns import LIST_LIMIT
-from mcpconc.model.spec import Log, Seen, View
+from mcpconc.model.spec import Log, Seen
 from mcpconc.snapshot import Row
 
-__all__ = ["attributed", "lists_seen", "logged", "private"]
+__all__ = ["attributed", "lists_seen", "logged"]
 
 MADE: Mapping[str, tuple[str, str, str, str]] = {
     "sessions": ("session", "session_create", "session_id", "session_id"),
@@ -158,61 +158,3 @@ def lists_seen(known: Facts) -> Iterator[Seen]:
             ids = tuple(str(g["goal_id"]) for g in reversed(o.data.get("goals") or ()))
             project = str((o.data.get("filters") or {}).get("project_id"))
             yield Seen(o.call, "goal", project, ids, complete=False)
-
-
-def private(known: Facts) -> Iterator[View]:
-    """Transactions: each is private to the agent whose PREFLIGHT opened it, and everything that
-    an agent writes carries its own one or none. And sessions, where POSTFLIGHT goes to another
-    than the one named."""
-    tokens = {o.token: o for o in known.operations if o.token}
-    owners: dict[str, set[int]] = defaultdict(set)
-    homes: dict[str, set[int]] = defaultdict(set)
-    openers: dict[str, Operation] = {}
-    for o in known.of("submit_preflight_assessment"):
-        row = known.row(o, "reflexes")
-        for found in (o.data.get("transaction_id"), row and row.get("transaction_id")):
-            if found:
-                owners[str(found)].add(o.agent)
-                openers.setdefault(str(found), o)
-        homes[str(o.data.get("session_id") or o.args.get("session_id"))].add(o.agent)
-    for table in (*(kind.table for kind in KINDS.values()), "reflexes", "goals"):
-        for row in known.rows(table):
-            writer = tokens.get(token_in(*(row.get(c) for c in TOKEN_COLUMNS[table])))
-            found = row.get("transaction_id")
-            if writer is None or not found:
-                continue
-            agents = {writer.agent}
-            if table == "goals":  # activating a goal moves it to the activator's transaction
-                agents |= {
-                    o.agent
-                    for o in known.of("goals_activate")
-                    if o.args.get("goal_id") == row["id"]
-                }
-            agent = next(iter(sorted(agents & owners[str(found)])), writer.agent)
-            owned = frozenset(owners[str(found)])
-            why = _opened(known, openers.get(str(found)), str(found), writer)
-            yield View(writer.call, agent, table, "transaction_id", str(found), owned, why)
-    for o in known.of("goals_activate", "submit_postflight_assessment"):
-        found = o.data.get("transaction_id") if o.succeeded else None
-        if found:
-            owned = frozenset(owners[str(found)])
-            why = _opened(known, openers.get(str(found)), str(found), o)
-            yield View(o.call, o.agent, o.tool, "transaction_id", str(found), owned, why)
-        told = str(o.data.get("session_id") or "") if o.succeeded else ""
-        if o.tool == "submit_postflight_assessment" and told not in ("", o.args.get("session_id")):
-            yield View(o.call, o.agent, o.tool, "session_id", told, frozenset(homes[told]))
-
-
-def _opened(known: Facts, opener: Operation | None, transaction: str, shown: Operation) -> str:
-    """Who opened the transaction, what the agent opened that it shows at, and the rule."""
-    if opener is None:
-        return ""
-    own = [o.call for o in known.of("submit_preflight_assessment") if o.agent == shown.agent]
-    opened = f"another one in {', '.join(own[:3])}" if own else "none"
-    session = shown.args.get("session_id")
-    both = session is not None and session == opener.args.get("session_id")
-    return (
-        f"{transaction} was opened by agent {opener.agent} in {opener.call}; agent {shown.agent} "
-        f"opened {opened}. A transaction belongs to the agent that opened it"
-        f"{', not to the session that both use' if both else ''}."
-    )

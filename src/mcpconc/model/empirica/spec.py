@@ -28,7 +28,8 @@ from mcpconc.model.empirica.copies import kept_twice
 from mcpconc.model.empirica.effects import effects_of
 from mcpconc.model.empirica.facts import facts
 from mcpconc.model.empirica.footprint import changes, footprint_of, owner_of
-from mcpconc.model.empirica.readings import attributed, lists_seen, logged, private
+from mcpconc.model.empirica.privacy import private
+from mcpconc.model.empirica.readings import attributed, lists_seen, logged
 from mcpconc.model.spec import Copies, Effect, Footprint, Log, Seen, View
 from mcpconc.snapshot import Snapshot
 

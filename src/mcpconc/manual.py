@@ -28,11 +28,15 @@ oracles; the main one asks whether any sequential order of the calls explains al
 database that is left. Each distinct finding is minimised, labelled (race, cross-agent,
 sequential) and kept as a trace in OUT/traces. Ctrl-C stops cleanly and keeps what was found.
 
+--identity shared and same-instance promise nothing between agents: which expectation breaks there,
+and for whom, is told apart from violations, and alone it does not make the campaign fail.
+
 examples:
   mcpconc fuzz --max-time 5m
   mcpconc fuzz --runs 20 --agents 3 --scheduler convoy --seed 1
   mcpconc fuzz --scheduler portfolio --start fork --agents 3 --calls 4
   mcpconc fuzz --target empirica==1.13.0 --identity isolated
+  mcpconc fuzz --identity shared,same-instance --start fork
   mcpconc fuzz --target server.toml --machine mypackage.machines:Mine
   mcpconc fuzz --plant equal-rounds --max-time 1m
   mcpconc fuzz --nemesis kill-call,full-disk --start fork --runs 50

@@ -53,6 +53,7 @@ class Bench:
     _verdicts: dict[str, str] = field(default_factory=dict)
     _trouble: McpconcError | None = None
     sequential: dict[tuple[str, str, str, str], Finding] = field(default_factory=dict)
+    unpromised: dict[tuple[str, str, str, str], Finding] = field(default_factory=dict)
     runs: int = 0
     calls: int = 0
 
@@ -88,6 +89,9 @@ class Bench:
         self.calls += len(execution.run.history.operations)
         for finding in execution.judgement.findings:
             head = finding.fingerprint.head()
+            if not finding.promised:
+                self.unpromised.setdefault(head, finding)
+                continue
             if finding.label is Label.SEQUENTIAL:  # a quirk, which the oracle explains itself
                 self.sequential.setdefault(head, finding)
             if head in self.sequential:
@@ -266,6 +270,8 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     terminalreporter.line(f"{programs}, {bench.calls} calls against {bench.target}")
     for finding in bench.sequential.values():
         terminalreporter.line(f"sequential: {finding.fingerprint}: {finding.summary}")
+    for finding in bench.unpromised.values():
+        terminalreporter.line(f"not promised: {finding.fingerprint}: {finding.summary}")
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

@@ -7,7 +7,7 @@ import os
 import re
 import signal
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from mcpconc.campaign import FuzzConfig
 from mcpconc.cli import main
 from mcpconc.errors import Exit, TargetError, UsageError
 from mcpconc.events import CampaignFinished, CampaignStarted, InfraTrouble, RunFinished, TraceSaved
-from mcpconc.oracle.base import Finding, Label
+from mcpconc.oracle.base import UNPROMISED, Finding, Label
 from mcpconc.program import Program
 from mcpconc.strategies import CascadeMachine, Knobs
 from mcpconc.target.base import MARKER, Identity
@@ -393,6 +393,18 @@ def test_trouble_while_minimising_loses_nothing(
     (kept,) = told.done.kept
     assert kept.path is not None
     assert load(kept.path).findings
+
+
+def test_what_nothing_promised_is_kept_and_the_campaign_passes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def shows(program: Program) -> Sequence[Finding]:
+        found = lost(program)
+        return [replace(found, fingerprint=replace(found.fingerprint, property=UNPROMISED))]
+
+    _, told = scripted(tmp_path, monkeypatch, shows, runs=3)
+    assert told.done is not None
+    assert (told.done.exit, len(told.done.kept)) == (Exit.PASSED, 1)
 
 
 def test_worlds_take_turns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -643,6 +643,10 @@ def test_list(saved: Path, judged: Callable[..., None], capsys: Capture) -> None
     said = " ".join(capsys.readouterr().out.split())
     assert "mcpconc.strategies:CascadeMachine PREFLIGHT" in said
     assert "mcpconc.strategies:StoryMachine Whole loops of CASCADE" in said
+    modes = {entry["name"]: entry["about"] for entry in listing["identity modes"]}
+    promising = {name for name, about in modes.items() if "; promised: " in about}
+    assert promising == {"explicit", "isolated"}
+    assert all("; nothing promised: " in modes[name] for name in modes.keys() - promising)
 
 
 def test_a_trace_that_cannot_be_read_is_listed(

@@ -24,7 +24,7 @@ from mcpconc.events import (
     TargetProgress,
     TraceSaved,
 )
-from mcpconc.oracle.base import Finding, Label
+from mcpconc.oracle.base import UNPROMISED, Finding, Label
 from mcpconc.report.console import Console, Paint
 from mcpconc.report.documents import campaign_document
 from mcpconc.report.summary import summary
@@ -191,6 +191,26 @@ def test_ago(seconds: float, text: str) -> None:
 
 def test_the_summary(golden: Golden) -> None:
     golden("summary", summary(FINISHED))
+
+
+def unpromised() -> Kept:
+    kept = labelled(Label.CROSS_AGENT, UNPROMISED)
+    summary = "agent 1 cannot rely on it that its task stays"
+    return replace(kept, finding=replace(kept.finding, summary=summary))
+
+
+def test_the_summary_tells_what_nothing_promised_apart(golden: Golden) -> None:
+    cross = labelled(Label.CROSS_AGENT)
+    done = replace(FINISHED, kept=(unpromised(), cross), never=(), unused=(), undecided=())
+    golden("summary-unpromised", summary(done))
+    told = [(f["property"], f["promised"]) for f in campaign_document(done)["findings"]]
+    assert told == [("unpromised", False), ("lost", True)]
+
+
+def test_the_document_says_when_each_finding_was_met() -> None:
+    kept = replace(labelled(Label.RACE), met=12.34)
+    (told,) = campaign_document(replace(FINISHED, kept=(kept,)))["findings"]
+    assert told["met_after"] == 12.3
 
 
 def test_the_summary_of_a_campaign_that_found_nothing(golden: Golden) -> None:

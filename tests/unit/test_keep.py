@@ -218,3 +218,25 @@ def test_what_was_seen_once_waits_until_it_is_late(tmp_path: Path) -> None:
     assert book.keeper.ready(late=True)
     book.run(program("add add", "add"))
     assert book.keeper.ready(late=False)
+
+
+def test_it_is_known_when_a_finding_was_first_met(tmp_path: Path) -> None:
+    book = Notebook(tmp_path, adds_race)
+    book.script.clock.now = 100.0
+    book.keeper.began = 90.0
+    book.run(program("add", "add"), program("add", "add", "read")).minimise()
+    (kept,) = book.keeper.kept()
+    assert kept.met == 10.0 + book.script.seconds
+    assert book.script.clock.now > 90.0 + kept.met
+
+
+def test_of_two_that_turn_out_to_be_one_the_earlier_time_counts(tmp_path: Path) -> None:
+    def shows(program: Program) -> list[Finding]:
+        racing = overlapping(program, "add")
+        reading = [c for lane in program.lanes for c in lane if c.tool == "read"]
+        return [found([*racing, *reading])] if racing else []
+
+    book = Notebook(tmp_path, shows)
+    book.run(program("add", "add"), program("add read", "add")).minimise()
+    (kept,) = book.keeper.kept()
+    assert kept.met == book.script.seconds

@@ -10,7 +10,7 @@ from fakes import ledger
 from fakes.rigs import Script, lost
 from mcpconc import rig as rigs
 from mcpconc.errors import TargetError
-from mcpconc.oracle.base import Finding
+from mcpconc.oracle.base import UNPROMISED, Finding, Fingerprint
 from mcpconc.program import Program
 from mcpconc.strategies import ProgramMachine
 from mcpconc.target.base import Identity
@@ -87,6 +87,17 @@ def test_a_sequential_defect_is_told_and_fails_nothing(pytester: pytest.Pytester
     result = run(pytester, "drops")
     result.assert_outcomes(passed=1)
     result.stdout.fnmatch_lines(["sequential: effects: lost-append entry (add): *"])
+
+
+def test_what_nothing_promised_is_told_and_fails_nothing(
+    pytester: pytest.Pytester, script: Script
+) -> None:
+    fingerprint = Fingerprint("isolation", UNPROMISED, "entry")
+    script.shows = lambda program: [Finding(fingerprint, "agent 1 cannot rely on it")]
+    suite(pytester)
+    result = run(pytester, "correct")
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(["not promised: isolation: *: agent 1 cannot rely on it"])
 
 
 def test_what_fails_only_once_is_no_flakiness(pytester: pytest.Pytester, script: Script) -> None:

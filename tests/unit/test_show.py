@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mcpconc.history import Event, EventType, History
-from mcpconc.oracle.base import Judgement, Label, Result
+from mcpconc.oracle.base import UNPROMISED, Judgement, Label, Result
 from mcpconc.oracle.storms import Met
 from mcpconc.program import Fault, Program
 from mcpconc.recheck import Checked
@@ -180,6 +181,20 @@ def test_a_check_says_what_was_judged_in_part_only() -> None:
     partly = Judgement((Result("linearizability", notes=("similar goals were not judged",)),))
     text = checked_text(Checked(lost_task(), partly, (), ()))
     assert "  judged in part: linearizability: similar goals were not judged\n" in text
+
+
+def test_what_nothing_promised_has_no_cross() -> None:
+    trace = lost_task()
+    (found, *_) = trace.findings
+    loose = dataclasses.replace(
+        found, fingerprint=dataclasses.replace(found.fingerprint, property=UNPROMISED)
+    )
+    kept = dataclasses.replace(trace, findings=(loose,))
+    assert finding_report(trace).startswith("✗ lost task")
+    assert finding_report(kept).startswith("· unpromised task")
+    judged = Judgement((Result("isolation", (found, loose)),))
+    text = checked_text(Checked(kept, judged, (), ()))
+    assert re.search(r"\n  · \w+: unpromised task", text)
 
 
 def test_faults_stand_in_the_picture_and_beside_what_was_found() -> None:

@@ -117,12 +117,13 @@ def _checked(checked: Checked) -> Iterator[str]:
     labels = {finding.fingerprint.head(): finding for finding in trace.findings}
     for finding in _distinct(checked.judgement.findings):
         head = finding.fingerprint.head()
+        mark = "✗" if finding.promised else "·"
         if head in labels:
-            yield f"  ✗ {_line(labels[head])}  ({labels[head].label.value})"
+            yield f"  {mark} {_line(labels[head])}  ({labels[head].label.value})"
         elif trace.complete:
             yield f"  + {_line(finding)}  (not recorded)"
         else:
-            yield f"  ✗ {_line(finding)}"
+            yield f"  {mark} {_line(finding)}"
     for finding in checked.gone:
         yield f"  - {_line(finding)}  (recorded, not found now)"
     for line in checked.judgement.unknown:

@@ -17,7 +17,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,8 @@ import anyio.to_thread
 from mcpconc import locks
 from mcpconc.nemesis import KINDS, chosen, with_faults
 from mcpconc.nemesis.files import is_frozen
-from mcpconc.oracle.storms import CLASSES, MISSED, storms
+from mcpconc.oracle.storms import MISSED, Met, storms
+from mcpconc.oracle.toll import tolls
 from mcpconc.rig import Execution, Rig, rig
 from mcpconc.strategies import CascadeMachine, Knobs, generate
 from mcpconc.target import resolve
@@ -119,18 +120,17 @@ def table(version: str, args: argparse.Namespace, rows: Sequence[Row]) -> str:
         "| fault | runs | recovery | unanswered | torn: calls that did a part | data lost |",
         "|---|---|---|---|---|---|",
     ]
+    by_name = {toll.fault: toll for toll in tolls(Met.from_json(r) for r in rows)}
     for name in dict.fromkeys(r["fault"] for r in rows):
-        begun = [r for r in rows if r["fault"] == name and r["outcome"] != MISSED]
-        if not begun:
+        toll = by_name[name]
+        if not toll.began:
             lines.append(f"| {name} | 0 | never began | – | – | – |")
             continue
-        classes = Counter(r["outcome"] for r in begun)
-        recovery = ", ".join(f"{classes[c]}× {c}" for c in CLASSES if classes[c])
-        torn = Counter(torn_state(t) for r in begun for t in r["torn"])
-        lost = Counter(what for r in begun for what in {lost_thing(x) for x in r["lost"]})
+        recovery = ", ".join(f"{times}× {c}" for c, times in toll.ranked().items())
+        torn = Counter({torn_state(*steps): calls for steps, calls in toll.torn.items()})
         lines.append(
-            f"| {name} | {len(begun)} | {recovery} | {sum(len(r['unanswered']) for r in begun)} "
-            f"| {listed(torn)} | {listed(lost)} |"
+            f"| {name} | {toll.began} | {recovery} | {toll.unanswered} "
+            f"| {listed(torn)} | {listed(toll.lost)} |"
         )
     left = [what for r in rows for what in r["left"]]
     lines += [
@@ -141,25 +141,12 @@ def table(version: str, args: argparse.Namespace, rows: Sequence[Row]) -> str:
     return "\n".join(lines)
 
 
-def torn_state(torn: Mapping[str, Any]) -> str:
-    there, missing = (", ".join(unique(torn[key])) for key in ("there", "missing"))
-    return f"{torn['tool']}: {there} without {missing}"
-
-
-def lost_thing(text: str) -> str:
-    """What is lost, without whose it was: ``finding's note``."""
-    what, _, call = text.rpartition(" of ")
-    if not what:
-        return text
-    return what + (" (of a fresh call)" if call.startswith("fresh.") else "")
+def torn_state(tool: str, there: Sequence[str], missing: Sequence[str]) -> str:
+    return f"{tool}: {', '.join(there)} without {', '.join(missing)}"
 
 
 def listed(counter: Counter[str]) -> str:
     return "; ".join(f"{n}× {what}" for what, n in counter.most_common()) or "–"
-
-
-def unique(things: Iterable[str]) -> list[str]:
-    return list(dict.fromkeys(things))
 
 
 def say(text: str) -> None:

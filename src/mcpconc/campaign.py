@@ -37,7 +37,8 @@ from mcpconc.keep import Keeper
 from mcpconc.lineup.orders import MOST_LANES
 from mcpconc.lineup.same import Volatile
 from mcpconc.nemesis import KINDS, possible, with_faults
-from mcpconc.oracle.storms import NOT_ASKED, storms
+from mcpconc.oracle.storms import Met, storms
+from mcpconc.oracle.toll import tolls
 from mcpconc.program import Program
 from mcpconc.rig import Execution, Rig, in_flight, outcomes, rig
 from mcpconc.schedule import members
@@ -156,7 +157,7 @@ class Tally:
     learning: int = 0
     coverage: Coverage | None = None
     costs: list[Costs] = field(default_factory=list)
-    faults: dict[str, Counter[str]] = field(default_factory=dict)
+    met: list[Met] = field(default_factory=list)
     sent: Counter[str] = field(default_factory=Counter)
     succeeded: Counter[str] = field(default_factory=Counter)
 
@@ -184,8 +185,7 @@ class Tally:
                 self.undecided[line] = None
         self.overlap += (mean - self.overlap) / self.runs
         self.overlap_max = max(self.overlap_max, most)
-        for met in storms(execution.run):
-            self.faults.setdefault(met.fault, Counter())[met.outcome or NOT_ASKED] += 1
+        self.met += storms(execution.run)
         for tool, counts in by_tool.items():
             self.sent[tool] += sum(counts.values())
             self.succeeded[tool] += counts.get("success", 0)
@@ -293,7 +293,7 @@ async def fuzz(config: FuzzConfig, emit: Emit) -> CampaignFinished:
         infra=tally.infra,
         overlap=tally.overlap,
         overlap_max=tally.overlap_max,
-        faults={name: dict(counter) for name, counter in sorted(tally.faults.items())},
+        faults=tolls(tally.met),
         coverage=tally.covered(),
         costs=total(costs.table() for costs in tally.costs) if config.observe else None,
     )

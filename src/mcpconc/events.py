@@ -14,6 +14,7 @@ from pathlib import Path
 
 from mcpconc.errors import Exit
 from mcpconc.oracle.base import Finding, Fingerprint
+from mcpconc.oracle.toll import Toll
 from mcpconc.program import Program
 from mcpconc.schedule.counts import Cost
 from mcpconc.verdict import Verdict
@@ -175,7 +176,7 @@ class CampaignFinished:
     up``, ``100 runs done``, ``interrupted``, …). `never` names the tools that were sent but
     never succeeded, `unused` those that were never sent. `unknown` counts runs with something
     undecided, of which `undecided` is a sample of lines, `infra` the `InfraTrouble`s. `faults` is
-    fault → what became of it (`mcpconc.oracle.storms`) → times.
+    what each of them did.
     `coverage` is None where nothing was controlled, `costs` what calls did inside the target,
     those of minimising included, or None where nothing was counted.
     """
@@ -195,7 +196,7 @@ class CampaignFinished:
     infra: int = 0
     overlap: float = 0.0
     overlap_max: int = 0
-    faults: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    faults: tuple[Toll, ...] = ()
     coverage: Covered | None = None
     costs: tuple[Cost, ...] | None = None
 

@@ -24,6 +24,7 @@ from mcpconc.cli import main
 from mcpconc.errors import Exit, TargetError, UsageError
 from mcpconc.events import CampaignFinished, CampaignStarted, InfraTrouble, RunFinished, TraceSaved
 from mcpconc.oracle.base import UNPROMISED, Finding, Label
+from mcpconc.oracle.storms import Met, Torn
 from mcpconc.program import Program
 from mcpconc.strategies import CascadeMachine, Knobs
 from mcpconc.target.base import MARKER, Identity
@@ -309,6 +310,19 @@ def test_each_program_meets_a_fault_where_that_is_asked_for(
     assert len(met) == 6
     assert all(met)
     assert {name for each in met for name in each} == set(names)
+
+
+def test_what_faults_did_in_all_runs_is_one_table(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torn = (Torn("0.1", "add", ("row",), ("note",)),)
+    met = Met("cancel", "0.0", "by itself", torn=torn)
+    monkeypatch.setattr(campaign, "storms", lambda run: (met,))
+    _, told = scripted(tmp_path, monkeypatch, lambda program: (), runs=3, nemesis=("cancel",))
+    assert told.done is not None
+    (toll,) = told.done.faults
+    assert (toll.fault, toll.began, toll.recovery) == ("cancel", 3, {"by itself": 3})
+    assert list(toll.torn.values()) == [3]
 
 
 def only_as_a_whole(program: Program) -> list[Finding]:

@@ -25,6 +25,8 @@ from mcpconc.events import (
     TraceSaved,
 )
 from mcpconc.oracle.base import UNPROMISED, Finding, Label
+from mcpconc.oracle.storms import Met, Torn
+from mcpconc.oracle.toll import tolls
 from mcpconc.report.console import Console, Paint
 from mcpconc.report.documents import campaign_document
 from mcpconc.report.summary import summary
@@ -234,10 +236,18 @@ def test_the_summary_of_a_controlled_one(golden: Golden) -> None:
 
 
 def test_the_summary_tells_faults_by_what_became_of_them() -> None:
-    stormy = replace(FINISHED, faults={"cancel": {"data lost": 1, "by itself": 4}})
+    torn = (Torn("0.1", "note", ("row",), ("note",)),)
+    lost = Met("cancel", "0.0", "data lost", torn=torn, lost=("row of 0.1",))
+    calm, missed = Met("cancel", "0.0", "by itself"), Met("cancel", "0.0", "never began")
+    stormy = replace(FINISHED, faults=tolls([lost, calm, missed, calm]))
     said = summary(stormy)
     assert "faults, and how the target recovered:" in said
-    assert "cancel  4× by itself, 1× data lost" in said
+    assert "cancel  2× by itself, 1× data lost, 1× never began" in said
+    assert "1× half done: note left row and not note" in said
+    assert "1× lost: row" in said
+    (told,) = campaign_document(stormy)["faults"]
+    assert told == stormy.faults[0].to_json()
+    assert told["fault"] == "cancel"
 
 
 def test_a_path_is_never_cut() -> None:

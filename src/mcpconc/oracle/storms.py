@@ -6,7 +6,7 @@ and yet whoever runs the target wants to know of them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -57,6 +57,17 @@ class Met:
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Met:
+        """Of what `to_json` gave, and whatever stands beside it."""
+        torn = (
+            Torn(t["call"], t["tool"], tuple(t["there"]), tuple(t["missing"])) for t in data["torn"]
+        )
+        many = {name: tuple(data[name]) for name in ("unanswered", "lost", "said")}
+        return cls(
+            data["fault"], data["call"], data["outcome"], data["text"], torn=tuple(torn), **many
+        )
 
 
 def storms(run: Run) -> tuple[Met, ...]:

@@ -44,7 +44,7 @@ def campaign_document(done: CampaignFinished) -> dict[str, Any]:
         "infra": done.infra,
         "never_succeeded": list(done.never),
         "never_called": list(done.unused),
-        "faults": {name: dict(outcomes) for name, outcomes in done.faults.items()},
+        "faults": [toll.to_json() for toll in done.faults],
         "coverage": _covered(done.coverage),
         "costs": None if done.costs is None else costs_document(done.costs),
         "out": str(done.out),

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from mcpconc.errors import Exit
 from mcpconc.events import CampaignFinished, Covered, Kept
 from mcpconc.oracle.base import Label
-from mcpconc.oracle.storms import CLASSES
+from mcpconc.oracle.storms import MISSED
 from mcpconc.report.costs import costs_table
 from mcpconc.report.finding import MEANING, confirmation, titled
 
@@ -106,10 +106,18 @@ def _faults(done: CampaignFinished) -> Iterator[str]:
     """What became of each fault, the worst last: ``kill-server  12× after a restart``."""
     if done.faults:
         yield "  faults, and how the target recovered:"
-    width = max(map(len, done.faults), default=0)
-    for name, outcomes in done.faults.items():
-        ranked = sorted(outcomes, key=lambda o: CLASSES.index(o) if o in CLASSES else len(CLASSES))
-        yield f"    {name.ljust(width)}  {', '.join(f'{outcomes[o]}× {o}' for o in ranked)}"
+    width = max((len(toll.fault) for toll in done.faults), default=0)
+    for toll in done.faults:
+        classes = [f"{times}× {recovery}" for recovery, times in toll.ranked().items()]
+        classes += [f"{toll.missed}× {MISSED}"] if toll.missed else []
+        yield f"    {toll.fault.ljust(width)}  {', '.join(classes)}"
+        for (tool, there, missing), calls in toll.torn.most_common():
+            yield (
+                f"      {calls}× half done: {tool} left {', '.join(there)} and not "
+                f"{', '.join(missing)}"
+            )
+        for what, runs in toll.lost.most_common():
+            yield f"      {runs}× lost: {what}"
 
 
 def _finding(entry: Kept) -> Iterator[str]:

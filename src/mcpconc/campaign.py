@@ -76,14 +76,13 @@ LATE = 0.4
 TROUBLES = 3
 """Times in a row that the target may fail to come up again before a campaign gives up."""
 
-LARGE = 20
-"""Calls of the programs that small ones are cut out of."""
+LARGE, CUTS = 20, 2
+"""Calls of a program that small ones are cut out of, and how many are: more of them are alike."""
 
-CUTS = 2
-"""Small programs that are cut out of a large one: more of them are much alike."""
-
-POOL = 3
-"""Batches of large programs of which small ones are cut together, most telling first."""
+POOL, CHOICE = 3, 4
+"""Batches that are written at once. Small programs are cut together out of those of 3, most telling
+first; where programs are run as they are written, it is the more telling half of 4: Hypothesis
+repeats itself, and a campaign against a real server runs a hundred."""
 
 AGAIN = 3
 """Runs of each program where the target is its own model: its sequential runs, which cost most,
@@ -473,19 +472,20 @@ def programs(
     same `weight`, which says of small ones how much more a program may show; it is asked when the
     next is taken."""
     small = config.itself is not None or config.control
+    pool = POOL if small else CHOICE
     knobs = replace(_knobs(config), calls=LARGE if small else config.calls)
     seen: Counter[Feature] = Counter()
     given: set[str] = set()
-    for start in count(0, POOL if small else 1):
+    for start in count(0, pool):
         fresh = [
             program
-            for batch in range(start, start + (POOL if small else 1))
+            for batch in range(start, start + pool)
             for program in generate(config.machine, knobs, config.seed * 1_000_003 + batch, BATCH)
         ]
         if not fresh:
             return
         if not small:
-            yield from fresh
+            yield from islice(varied(fresh, seen=seen), (len(fresh) + 1) // 2)
             continue
         lanes = config.agents if config.itself is None else MOST_LANES
         cuts = {

@@ -115,7 +115,7 @@ class Keeper:
         """Minimise and label the most promising finding in at most `limit` seconds, and half
         of it where that is still a minute: a race that seldom comes back must not eat it all."""
         started = self.clock()
-        self._pending.sort(key=_promise)
+        self._pending.sort(key=lambda one: (_promise(one)[0], self._met_before(one), _promise(one)))
         entry = self._pending.pop(0)
         if limit is not None:
             limit = max(limit / 2, min(limit, LEAST))
@@ -148,6 +148,14 @@ class Keeper:
         self._replace(entry, best)
         for other in best.also:
             self._adopt(entry.rig, other)
+
+    def _met_before(self, entry: _Entry) -> bool:
+        """Whether the same was minimised already, of other calls: what is new comes first."""
+        head = entry.finding.fingerprint.head()
+        return any(
+            other.finding.fingerprint.head() == head and other.finding.label is not Label.UNLABELLED
+            for other in self._entries
+        )
 
     def _adopt(self, on: Rig, other: Minimised) -> None:
         """Take in a further finding that a minimal program showed: it needs no minimising."""

@@ -99,13 +99,16 @@ def _named(call: Call, made: Mapping[str, Call]) -> Iterator[tuple[Ref | str, st
 
 
 def varied(
-    programs: Sequence[Program], weight: Callable[[Program], float] = lambda program: 1.0
+    programs: Sequence[Program],
+    weight: Callable[[Program], float] = lambda program: 1.0,
+    seen: Counter[Feature] | None = None,
 ) -> Iterator[Program]:
     """The same programs, most telling first: every beginning shows about as much as so few
     programs can. What a program shows counts by its `weight`, which is asked anew each time that
-    one is taken: it may have changed by what was seen meanwhile."""
+    one is taken: it may have changed by what was seen meanwhile. `seen` counts what those taken
+    so far show, those of earlier calls included."""
     left = [(features(program), program) for program in programs]
-    seen: Counter[Feature] = Counter()
+    seen = Counter() if seen is None else seen
     while left:
         best = max(range(len(left)), key=lambda n: weight(left[n][1]) * _worth(left[n][0], seen))
         shown, program = left.pop(best)

@@ -180,6 +180,24 @@ def test_what_comes_back_easily_is_minimised_first(tmp_path: Path) -> None:
     assert labels == {"bump": Label.RACE, "add": Label.UNLABELLED}
 
 
+def test_what_is_new_is_minimised_before_more_of_a_kind(tmp_path: Path) -> None:
+    def by_tool(program: Program) -> list[Finding]:
+        return [
+            found(racing, "tie" if tool == "c" else "lost")
+            for tool in "abc"
+            if (racing := overlapping(program, tool))
+        ]
+
+    book = Notebook(tmp_path, by_tool)
+    book.run(program("a", "a")).minimise()
+    book.run(program("b", "b"), program("b", "b"), program("c", "c")).minimise(times=1)
+    assert [(what, label) for what, label, _ in book.kept] == [
+        ("effects: lost entry (a ‖ a)", "race"),
+        ("effects: tie entry (c ‖ c)", "race"),
+        ("effects: lost entry", "unlabelled"),
+    ]
+
+
 @pytest.mark.parametrize(("others", "spent"), [(0, 60), (1, 60)])
 def test_nobody_waits_for_a_race_that_seldom_comes_back(
     tmp_path: Path, others: int, spent: int

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from itertools import islice
+from pathlib import Path
 from typing import Any
 
+from mcpconc.campaign import BATCH, CHOICE, FuzzConfig, programs
 from mcpconc.program import Call, Program, Ref, refs
 from mcpconc.strategies import CascadeMachine, Knobs, generate
 from mcpconc.variety import Feature, features, focused, varied
@@ -100,6 +103,25 @@ def test_the_programs_are_the_same_and_a_few_of_them_show_nearly_all() -> None:
     ordered = list(varied(written))
     assert sorted(p.digest() for p in ordered) == sorted(p.digest() for p in written)
     assert shown(ordered[:8]) > shown(written[:8])
+
+
+def test_what_was_seen_before_tells_less() -> None:
+    add, rare = (program([(tool, {})], [(tool, {})]) for tool in ("add", "rare"))
+    seen = Counter[Feature]()
+    assert next(varied([add, rare], seen=seen)) == add
+    assert next(varied([add, rare], seen=seen)) == rare
+
+
+def test_of_what_is_written_a_campaign_runs_the_more_telling_half(tmp_path: Path) -> None:
+    config = FuzzConfig(out=tmp_path, seed=3)
+    ran = list(islice(programs(config), 3 * BATCH))
+    written = [
+        one
+        for batch in range(2 * CHOICE)
+        for one in generate(CascadeMachine, Knobs(), 3_000_009 + batch, BATCH)
+    ]
+    assert {p.digest() for p in ran} < {p.digest() for p in written}
+    assert shown(ran[:BATCH]) > 1.5 * shown(written[:BATCH])
 
 
 def shown(programs: Sequence[Program]) -> int:

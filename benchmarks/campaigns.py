@@ -33,6 +33,7 @@ import anyio
 
 from mcpconc.report.names import name_things
 from mcpconc.report.summary import duration
+from mcpconc.report.wording import clip
 from mcpconc.target import resolve
 from mcpconc.trace import load
 
@@ -109,10 +110,13 @@ def told(finding: Mapping[str, Any]) -> Row:
             *("promised", "counts", "times", "from_calls", "to_calls", "met_after"),
         )
     }
-    row |= {"lost": finding["summary"], "trace": None, "minimal": False, "reproduced": None}
+    lost = finding["summary"]
+    if finding["oracle"] == "integrity":  # which only says that copies differ
+        lost = "; ".join([lost, *finding["reason"][:2]])
+    row |= {"lost": clip(lost, 200), "trace": None, "minimal": False, "reproduced": None}
     if finding["trace"] is not None:
         trace = load(Path(finding["trace"]))
-        row["lost"] = name_things(trace.program, trace.history).text(finding["summary"])
+        row["lost"] = clip(name_things(trace.program, trace.history).text(lost), 200)
         row["trace"] = Path(finding["trace"]).name
         if trace.shrink is not None:
             row["minimal"] = trace.shrink.finished

@@ -183,6 +183,16 @@ def test_a_finding_is_told_in_the_words_of_its_trace(tmp_path: Path) -> None:
     assert len(told["lost"]) < len(trace.findings[0].summary)
 
 
+def test_what_copies_say_is_told(tmp_path: Path) -> None:
+    document = finding("integrity: copies-disagree goal.data", "complete", 1.0)
+    document |= {
+        "trace": None,
+        "summary": "the copies disagree",
+        "reason": ["column: 1", "blob: 0"],
+    }
+    assert campaigns.told(document)["lost"] == "the copies disagree; column: 1; blob: 0"
+
+
 def test_seeds_that_are_known_are_not_run_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

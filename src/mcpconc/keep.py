@@ -112,13 +112,13 @@ class Keeper:
         )
 
     async def minimise_next(self, limit: float | None) -> None:
-        """Minimise and label the most promising finding in at most `limit` seconds, and half
-        of it where that is still a minute: a race that seldom comes back must not eat it all."""
+        """Minimise and label the most promising finding in at most its share of `limit` seconds,
+        which those that wait have in common: a race that seldom comes back must not eat it all."""
         started = self.clock()
         self._pending.sort(key=lambda one: (_promise(one)[0], self._met_before(one), _promise(one)))
         entry = self._pending.pop(0)
         if limit is not None:
-            limit = max(limit / 2, min(limit, LEAST))
+            limit = max(limit / (1 + max(1, len(self._pending))), min(limit, LEAST))
 
         def passed(share: float) -> bool:
             return limit is not None and self.clock() >= started + share * limit
@@ -272,8 +272,8 @@ PROMISE = ("linearizability", "effects", "isolation", "footprint", "order", "pro
 """Oracles whose findings are mostly races, most of all the first. Copies that disagree mostly do
 so for one agent alone, too, and come last."""
 
-LEAST = 60.0
-"""Seconds that are worth beginning with."""
+LEAST = 90.0
+"""Seconds that are worth beginning with: some twenty runs of two calls of a real server."""
 
 CONFIRMING = 10
 """Runs with ordinary starts after which a finding counts as not confirmed."""

@@ -198,9 +198,12 @@ def test_what_is_new_is_minimised_before_more_of_a_kind(tmp_path: Path) -> None:
     ]
 
 
-@pytest.mark.parametrize(("others", "spent"), [(0, 60), (1, 60)])
+@pytest.mark.parametrize(
+    ("limit", "others", "spent"),
+    [(100, 0, 90), (200, 0, 100), (200, 1, 100), (300, 2, 100), (300, 9, 90)],
+)
 def test_nobody_waits_for_a_race_that_seldom_comes_back(
-    tmp_path: Path, others: int, spent: int
+    tmp_path: Path, limit: int, others: int, spent: int
 ) -> None:
     lanes = (" ".join(["add"] * 8), " ".join(["add"] * 8))
 
@@ -208,7 +211,7 @@ def test_nobody_waits_for_a_race_that_seldom_comes_back(
         racing = overlapping(program, "add")
         return [found(racing, str(n)) for n in range(1 + others) if len(racing) == 16]
 
-    book = Notebook(tmp_path, only_as_a_whole).run(program(*lanes)).minimise(100, times=1)
+    book = Notebook(tmp_path, only_as_a_whole).run(program(*lanes)).minimise(limit, times=1)
     assert spent <= book.keeper.spent <= spent + 3
 
 

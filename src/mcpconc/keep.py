@@ -287,7 +287,8 @@ def _promise(entry: _Entry) -> tuple[bool, bool, int, int]:
     and has few calls."""
     oracle = entry.finding.fingerprint.oracle
     rank = PROMISE.index(oracle) if oracle in PROMISE else len(PROMISE)
-    return rank == len(PROMISE), entry.times == 1, rank, len(entry.finding.calls) or 99
+    late = rank == len(PROMISE) or not entry.finding.promised
+    return late, entry.times == 1, rank, len(entry.finding.calls) or 99
 
 
 def as_trace(

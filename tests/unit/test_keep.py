@@ -13,7 +13,7 @@ import pytest
 from fakes.rigs import Script, ScriptedRig
 from mcpconc.events import FindingFound, TraceSaved
 from mcpconc.keep import Keeper
-from mcpconc.oracle.base import Finding, Fingerprint, Label
+from mcpconc.oracle.base import UNPROMISED, Finding, Fingerprint, Label
 from mcpconc.program import Call, Program
 from mcpconc.target.base import Identity
 from mcpconc.trace import load
@@ -213,6 +213,20 @@ def test_nobody_waits_for_a_race_that_seldom_comes_back(
 
     book = Notebook(tmp_path, only_as_a_whole).run(program(*lanes)).minimise(limit, times=1)
     assert spent <= book.keeper.spent <= spent + 3
+
+
+def test_what_nothing_promised_is_minimised_last(tmp_path: Path) -> None:
+    def both(program: Program) -> list[Finding]:
+        return [
+            found(racing, what)
+            for tool, what in (("a", UNPROMISED), ("b", "lost"))
+            if (racing := overlapping(program, tool))
+        ]
+
+    book = Notebook(tmp_path, both)
+    book.run(program("a", "a"), program("a", "a"), program("b", "b")).minimise(times=1)
+    labels = {k.finding.fingerprint.property: k.finding.label for k in book.keeper.kept()}
+    assert labels == {"lost": Label.RACE, UNPROMISED: Label.UNLABELLED}
 
 
 def test_time_is_counted_also_when_minimising_fails(tmp_path: Path) -> None:

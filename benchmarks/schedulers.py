@@ -340,9 +340,9 @@ def report_reference(parts: Sequence[dict[str, Any]]) -> list[str]:
     lines = [
         "## The reference server",
         "",
-        f"{len(table)} planted races, {seeds} seeds, {calls} calls at most for each scheduler, bug "
-        f"and seed ({HARD * calls} for those marked †, which need switches at two or three right "
-        "places). Seeds in which the bug was found, and the median of the calls until then.",
+        f"{len(table)} planted races, {seeds} seeds, {calls:g} calls at most for each scheduler, "
+        f"bug and seed ({HARD * calls:g} for those marked †, which need switches at two or three "
+        "right places). Seeds in which the bug was found, and the median of the calls until then.",
         "",
         "| bug | " + " | ".join(SCHEDULERS) + " |",
         "| --- |" + " ---: |" * len(SCHEDULERS),
@@ -419,9 +419,12 @@ def report_empirica(parts: Sequence[dict[str, Any]]) -> list[str]:
 
 
 def budget(part: dict[str, Any]) -> str:
-    minutes, calls = part["cpu_minutes"], part["calls"]
-    given = [f"{minutes:g} minutes of the target's processor time"] * (minutes is not None)
-    return " and ".join([*given, *[f"{calls:g} calls"] * (calls is not None)])
+    given = []
+    if part["cpu_minutes"] is not None:
+        given.append(f"{part['cpu_minutes']:g} minutes of the target's processor time")
+    if part["calls"] is not None:
+        given.append(f"{part['calls']:g} calls")
+    return " and ".join(given)
 
 
 def unfinished(parts: Sequence[dict[str, Any]]) -> list[str]:

@@ -202,6 +202,21 @@ def test_bad_input_is_never_answered_and_others_are_not_either() -> None:
     assert result.verdict is Verdict.UNKNOWN
 
 
+def test_whoever_comes_behind_bad_input_that_is_never_answered_gets_no_answer() -> None:
+    lost = call("bad", 9, 40, FORBIDDEN, why="timeout")
+    behind = call("behind", 12, 43, why="timeout")
+    result = refusal(run(lost, *STEADY, behind))
+    assert heads(result) == [("no-answer", "use", "wrong-type"), ("delayed", "use", "wrong-type")]
+    held = next(f for f in result.findings if f.fingerprint.property == "delayed")
+    assert held.calls == ("bad", "behind")
+    own = call("own", 12, 43, agent=0, why="timeout")
+    assert found(lost, *STEADY, own) == [("no-answer", "use", "wrong-type")]
+    stopped = (0.0, -1, {"what": "schedule", "name": "random"})
+    assert found(lost, *STEADY, behind, notes=[stopped]) == [("no-answer", "use", "wrong-type")]
+    died = call("died", 12, 43, why="server-died")
+    assert refusal(run(lost, *STEADY, died)).verdict is Verdict.UNKNOWN
+
+
 def test_the_server_does_not_survive() -> None:
     lost = call("bad", 1, 2, FORBIDDEN, why="server-died")
     died = (1.9, 0, {"what": "server-died"})

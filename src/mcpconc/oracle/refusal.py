@@ -342,9 +342,13 @@ def _prompt(run: Run, calls: Sequence[tuple[Operation, Bad]], times: _Times) -> 
                 summary = f"the server of {op.tool} ends over bad input ({why.kind})"
                 found.append(_told("server-died", op, why, summary, ("It alone was in flight.",)))
         elif op.outcome is None and "time" in op.why:
-            if len(inside) > 1 and all(o.answered for o in run.history.operations if o is not op):
+            lost = [o for o in run.history.operations if o is not op and not o.answered]
+            if len(inside) > 1 and all(_behind(o, inside, times) for o in lost):
                 summary = f"{op.tool} does not answer bad input ({why.kind})"
                 found.append(_told("no-answer", op, why, summary, meanwhile, seconds=took))
+                if times.fit:
+                    others = [o for o in lost if o.agent != op.agent]
+                    found += _held_up(op, why, others, meanwhile)
             else:
                 unknown.append(f"{op.call} ({op.tool}, {why.kind}) was not answered in time")
         elif fate(op) is Fate.REFUSED and times.fit and len(times.good) >= ENOUGH:
@@ -357,6 +361,28 @@ def _prompt(run: Run, calls: Sequence[tuple[Operation, Bad]], times: _Times) -> 
             else:
                 unknown.append(f"{op.call} ({op.tool}, {why.kind}) was refused late")
     return found, unknown
+
+
+def _behind(lost: Operation, inside: Sequence[Operation], times: _Times) -> bool:
+    """Whether a call that was not answered in time was sent when a bad one had been under way for
+    so long that one of the calls `inside` it was over."""
+    return "time" in lost.why and any(times.span[o.call][1] < lost.invoked for o in inside)
+
+
+def _held_up(
+    op: Operation, why: Bad, others: Sequence[Operation], meanwhile: Sequence[str]
+) -> Iterator[Finding]:
+    """That other agents' calls behind a bad one were not answered in time, either."""
+    if others:
+        calls = ", ".join(f"{o.call} ({o.tool}) of agent {o.agent}" for o in others)
+        told = _told(
+            "delayed",
+            op,
+            why,
+            f"bad input to {op.tool} ({why.kind}) holds up calls of other agents",
+            (f"Sent behind it, {calls} got no answer in time, as it got none itself.", *meanwhile),
+        )
+        yield replace(told, calls=(op.call, *(o.call for o in others)))
 
 
 def _alone(op: Operation, times: _Times, history: History) -> bool:

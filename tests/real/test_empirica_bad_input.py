@@ -9,11 +9,11 @@ from typing import Any
 import anyio
 import pytest
 
-from mcpconc.history import Outcome
+from mcpconc.history import EventType, Outcome
 from mcpconc.program import Bad, Call, Program, Ref, token_for
 from mcpconc.rig import Execution, rig
-from mcpconc.target import resolve
 from mcpconc.target.base import Identity
+from mcpconc.target.empirica import EmpiricaTarget
 from mcpconc.target.warm import Start
 
 pytestmark = pytest.mark.real
@@ -76,15 +76,18 @@ def run(tmp_path: Path, *calls: tuple[str, dict[str, Any], Bad]) -> Execution:
         sent = {k: v.replace("{}", token) if isinstance(v, str) else v for k, v in args.items()}
         carried = token if any(token in str(v) for v in sent.values()) else ""
         made.append(Call(f"0.{n}", 0, tool, sent, carried, bad))
-    program = Program(1, prefix=tuple(made), lanes=((),))
+    return ran(tmp_path, Program(1, prefix=tuple(made), lanes=((),)))
 
-    async def ran() -> Execution:
-        target = resolve("empirica")
+
+def ran(tmp_path: Path, program: Program) -> Execution:
+    async def main() -> Execution:
+        target = EmpiricaTarget.tested()
         await target.install(print)
-        async with rig(target, Identity.ISOLATED, 1, tmp_path, print, Start.FORK) as on:
+        agents = program.agents
+        async with rig(target, Identity.ISOLATED, agents, tmp_path, print, Start.FORK) as on:
             return await on.run(program, "free", 0)
 
-    return anyio.run(ran)
+    return anyio.run(main)
 
 
 def outcomes(done: Execution) -> list[Outcome | None]:
@@ -113,6 +116,46 @@ def test_what_is_accepted_although_the_schema_forbids_it(tmp_path: Path) -> None
         ("refusal", "accepted", "finding_log", "wrong-type"),
         ("refusal", "accepted", "session_create", "null"),
     }
+
+
+@pytest.mark.parametrize(
+    ("tool", "args", "bad"),
+    [
+        (
+            "assumption_log",
+            {"assumption": "{}", "confidence": 1.5},
+            Bad("out-of-range", "confidence", "it is 1.5"),
+        ),
+        (
+            "decision_log",
+            {"choice": "{}"},
+            Bad("missing", "rationale", "it is left out", True),
+        ),
+    ],
+)
+def test_a_row_that_its_table_does_not_take_keeps_everybody_from_writing(
+    tmp_path: Path, tool: str, args: dict[str, Any], bad: Bad
+) -> None:
+    """The command keeps the transaction open in which the row was refused, and files an issue about
+    that through another connection, which waits for the first until the server kills both."""
+    token, other = token_for(0, 1), token_for(1, 3)
+    made = tuple(
+        Call(f"{n}.0", n, "session_create", {"ai_id": f"ai-{n}", "subject": token_for(n, 0)})
+        for n in (0, 1)
+    )
+    sent = {name: token if value == "{}" else value for name, value in args.items()}
+    locking = Call("0.1", 0, tool, {"session_id": SESSION, **sent}, token, bad)
+    theirs = {"session_id": Ref("1.0", "session_id")}
+    reads = [Call(f"1.{n}", 1, "unknown_list", theirs) for n in (1, 2)]
+    write = Call("1.3", 1, "finding_log", {**theirs, "finding": other}, other)
+    done = ran(tmp_path, Program(2, prefix=made, lanes=((locking,), (*reads, write))))
+    history = done.run.history
+    begun = {op.call: op.invoked for op in history.operations}
+    ended = {event.call: event for event in history.events if event.type is not EventType.INVOKE}
+    assert ended["0.1"].value["why"] == "target time-out"
+    assert ended["1.2"].index < begun["1.3"] < ended["0.1"].index < ended["1.3"].index
+    told = {f.fingerprint.head() for f in done.judgement.findings}
+    assert ("refusal", "no-answer", tool, bad.kind) in told
 
 
 def test_a_text_longer_than_an_argument_of_a_command_is_answered_with_the_insides(

@@ -8,6 +8,7 @@ import json
 import os
 import random
 import sqlite3
+import subprocess
 import sys
 import threading
 import time
@@ -25,6 +26,7 @@ def seen() -> dict[str, object]:
         shown = sorted(file.read().rstrip(b"\0").decode().split("\0"))
     with open("/proc/self/cmdline", "rb") as file:
         words = file.read().rstrip(b"\0").decode().split("\0")
+    given = subprocess.run(["env", "-0"], capture_output=True, check=True).stdout
     return {
         "argv": sys.argv,
         "orig_argv": sys.orig_argv,
@@ -33,6 +35,7 @@ def seen() -> dict[str, object]:
         "cwd": os.getcwd(),
         "environ": dict(os.environ),
         "environ in /proc": [e for e in shown if not e.startswith(("MCPCONC_ROOM", "LC_CTYPE"))],
+        "environ of children": sorted(given.rstrip(b"\0").decode().split("\0")),
         "command line": words,
         "comm": open("/proc/self/comm").read(),
         "parent": os.getppid(),

@@ -138,6 +138,28 @@ def test_a_fork_finds_what_an_ordinary_start_finds(tool: Path) -> None:
     assert first["parent"] == os.getpid()
 
 
+def test_what_a_fork_starts_gets_its_environment(tool: Path) -> None:
+    """Also where it is in another order than that of the warm process, and has other words in it:
+    C keeps pointers into the memory in which the kernel once put it."""
+    what = warmth(tool)
+
+    async def main(warm: Warm) -> list[Any]:
+        env = shimmed(Launch((), {"AGENT": "1", **what.env}, what.cwd), warm.shims).env
+        turned = dict(reversed(env.items()))
+        done = [
+            await anyio.to_thread.run_sync(
+                lambda p=p: subprocess.run([p], env=turned, input=b"", capture_output=True)
+            )
+            for p in (tool, warm.shims / "tool")
+        ]
+        assert warm.exceptions() == []
+        return [json.loads(d.stdout.partition(b"\n")[0])["environ of children"] for d in done]
+
+    ordinary, forked = in_warm(what, main)
+    assert "AGENT=1" in ordinary
+    assert forked == ordinary
+
+
 def test_where_the_locale_is_coerced_too(tool: Path) -> None:
     what = warmth(tool)
     what = Warmth(tool, {k: v for k, v in what.env.items() if k != "LANG"}, what.cwd)

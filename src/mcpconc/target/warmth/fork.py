@@ -14,7 +14,6 @@ def become(
     warm: Warm, words: list[bytes], env: Environment, descriptors: list[int], parent: int
 ) -> None:
     """Be what an interpreter started by the caller would be."""
-    rewrite_own_description([os.fsencode(sys.executable), os.fsencode(warm.script), *words], env)
     for number, descriptor in enumerate(descriptors[:3]):
         os.dup2(descriptor, number)
     os.fchdir(descriptors[3])
@@ -28,6 +27,8 @@ def become(
             os.environb.pop(name, None)
         else:
             os.environb[name] = value
+    # Not before: until then C has pointers into that memory, and takes what it finds for variables.
+    rewrite_own_description([os.fsencode(sys.executable), os.fsencode(warm.script), *words], env)
     sys.argv = [warm.script, *map(os.fsdecode, words)]
     if hasattr(sys, "orig_argv"):
         sys.orig_argv = [sys.executable, *sys.argv]

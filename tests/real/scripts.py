@@ -31,6 +31,11 @@ class Ruled(Script):
         if self.isolated:
             self.due[self.call(agent, tool, **args).id] = (USAGE, "usage")
 
+    def lost(self, error: str, agent: int, tool: str, **args: Any) -> None:
+        """Refused where the server does not know what is left out."""
+        if not self.isolated:
+            self.due[self.call(agent, tool, **args).id] = (REFUSED, error)
+
 
 def meant(script: Ruled) -> None:
     """What works as it is meant to, with every refusal."""
@@ -75,7 +80,8 @@ def artifacts(s: Ruled, session: object) -> None:
 
 def goals(s: Ruled, session: object) -> None:
     goal = s.make(0, "goals_create", "goal_id", "description", session_id=session, objective="Dig")
-    s.refused("similar-goal", 1, "goals_create", session_id=session, objective="dig!")
+    for similar in ("dig!", "Dig deep", "di"):  # the same, one that holds it, one that it holds
+        s.refused("similar-goal", 1, "goals_create", session_id=session, objective=similar)
     s.refused(
         "invalid-input", 1, "goals_create", session_id=session, objective="Fly", scope_breadth=2
     )
@@ -100,11 +106,13 @@ def goals(s: Ruled, session: object) -> None:
     turned = {"goal_id": planned, "depends_on": goal}
     s.refused("dependency-cycle", 0, "goals_add_dependency", "description", **turned)
     s.refused("goal-not-found", 0, "goals_add_dependency", goal_id=goal, depends_on=GHOST)
+    s.refused("goal-not-found", 0, "goals_add_dependency", goal_id=GHOST, depends_on=goal)
     s.refused("not-stale", 0, "goals_refresh", goal_id=goal)
     s.call(0, "goals_mark_stale", "reason", session_id=session)
     s.call(1, "goals_refresh", goal_id=goal)
     s.call(0, "goals_list", session_id=session)
     s.call(0, "goals_complete", "reason", goal_id=goal)
+    s.refused("not-planned", 0, "goals_activate", goal_id=goal)
     s.refused("goal-not-found", 0, "goals_complete", "reason", goal_id=GHOST)
     s.call(0, "goals_list", session_id=session, completed=True)
     s.call(1, "goals_create", "description", session_id=session, objective="DIG")  # free again

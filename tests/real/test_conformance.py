@@ -23,6 +23,7 @@ from mcpconc.program import Call
 from mcpconc.target.base import Identity
 from mcpconc.target.warm import Start
 from mcpconc.verdict import Verdict
+from real.arguments import arguments
 from real.graphs import graphs
 from real.handing import handing
 from real.script import Walk, walk
@@ -54,7 +55,10 @@ def allowing(partition: Partition, quirks: frozenset[str]) -> Partition:
     return replace(partition, model=partition.model.excusing(quirks))
 
 
-SCRIPTS = {meant: Start.ORDINARY, defects: Start.ORDINARY, handing: Start.FORK, graphs: Start.FORK}
+SCRIPTS: dict[Callable[[Ruled], object], Start] = {
+    **dict.fromkeys((meant, defects), Start.ORDINARY),
+    **dict.fromkeys((handing, graphs, arguments), Start.FORK),
+}
 
 Walks = dict[tuple[str, Identity], tuple[Ruled, Walk]]
 
@@ -97,7 +101,7 @@ def test_the_models_accept_what_works_as_meant(walks: Walks, identity: Identity)
 
 
 @IDENTITIES
-@pytest.mark.parametrize("script", [defects, handing, graphs])
+@pytest.mark.parametrize("script", [defects, handing, graphs, arguments])
 def test_each_quirk_is_needed_where_its_trigger_is(
     walks: Walks, script: Callable[[Ruled], dict[str, set[str]]], identity: Identity
 ) -> None:

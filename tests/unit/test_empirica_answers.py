@@ -40,6 +40,31 @@ def test_plain_success() -> None:
             "goal-not-found",
         ),
         (
+            "goals_add_task",  # a log line, and nothing found
+            wrapped(
+                "Goal id prefix '74336' is shorter than 8 characters — refusing to prefix-match"
+                " (too easy to hit the wrong goal)\n"
+            ),
+            "goal-not-found",
+        ),
+        (
+            "submit_postflight_assessment",
+            wrapped('{"ok": false, "error": "Unknown POSTFLIGHT key(s): other", "hint": "…"}\n'),
+            "invalid-input",
+        ),
+        (
+            "note",  # what the database says
+            wrapped("❌ note error: NOT NULL constraint failed: notes.session_id\n"),
+            "no-session",
+        ),
+        (
+            "project_bootstrap",
+            wrapped(
+                '{"ok": false, "error": "Not in a git repository or no remote …", "hint": "…"}'
+            ),
+            "no-project",
+        ),
+        (
             "goals_complete_task",  # log lines only
             wrapped("No subtask found matching: dead\nCannot resolve subtask ID: dead\n"),
             "task-not-found",

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from mcpconc.history import Operation, Outcome, Phase
 from mcpconc.model.base import Op, Reject
 from mcpconc.model.empirica.common import Refusal
@@ -43,8 +45,12 @@ def test_a_session_that_was_not_named_is_the_one_answered() -> None:
     assert (implied.session, implied.operation.args) == ("S", {})
 
 
-def test_a_call_that_found_no_session_did_nothing() -> None:
-    done, (implied,) = spelled_out([made("finding_log", {}, error="no-session")], {})
+@pytest.mark.parametrize(
+    "tool",
+    ["finding_log", "deadend_log", "mistake_log", "assumption_log", "decision_log", "note"],
+)
+def test_a_call_that_found_no_session_did_nothing(tool: str) -> None:
+    done, (implied,) = spelled_out([made(tool, {}, error="no-session")], {})
     assert (done, implied.session) == ((), "")
 
 

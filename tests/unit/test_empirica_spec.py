@@ -145,6 +145,19 @@ def test_an_unanswered_assessment_is_known_by_its_row(there: bool) -> None:
     assert s.verdict("reflexes") == (Verdict.OK, "")
 
 
+@pytest.mark.parametrize(
+    ("more", "verdict"), [({"other": 1}, Verdict.OK), ({"work_type": "code"}, Verdict.VIOLATION)]
+)
+def test_an_assessment_may_be_refused_for_an_argument_that_it_does_not_know(
+    more: dict[str, Any], verdict: Verdict
+) -> None:
+    s = Story()
+    s.session()
+    tool = "submit_preflight_assessment"
+    s.call(tool, {}, error="invalid-input", session_id=S, vectors=VECTORS, **more)
+    assert s.verdict("reflexes")[0] is verdict
+
+
 def test_a_redirected_postflight_is_seen_where_it_went_and_where_it_was_meant_to_go() -> None:
     s = Story()
     other = "33333333-3333-4333-8333-333333333333"

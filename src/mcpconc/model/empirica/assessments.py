@@ -28,6 +28,13 @@ __all__ = ["partitions", "reflex", "vectors_of"]
 SUBMITS = (
     *("submit_preflight_assessment", "submit_check_assessment", "submit_postflight_assessment"),
 )
+TAKEN = frozenset(
+    {
+        *("session_id", "vectors", "reasoning", "decision", "work_type", "work_context"),
+        *("task_context", "domain", "criticality", "claims", "coverage", "falsifiers"),
+    }
+)
+"""Arguments that assessments know; where there is another one, they may refuse."""
 READS = ("epistemics_list", "epistemics_show", "checkpoint_load", "assess_state")
 
 
@@ -85,7 +92,7 @@ def _append(
         vectors=() if o.tool == "checkpoint_create" else vectors_of(o.args.get("vectors")),
         row=row,
         exists=actual in known.sessions,
-        valid=o.tool == "checkpoint_create" or _valid(o.args.get("vectors")),
+        valid=o.tool == "checkpoint_create" or _valid(o.args),
         phase=str(o.args.get("phase")) if o.tool == "checkpoint_create" else "",
     )
     told_round = o.data.get("round") if o.succeeded else None
@@ -105,10 +112,10 @@ def _homes(known: Facts, o: Operation) -> set[str]:
     }
 
 
-def _valid(vectors: Any) -> bool:
+def _valid(args: Mapping[str, Any]) -> bool:
     """What PREFLIGHT insists on; the other assessments accept more, and need not."""
-    found = vectors_of(vectors)
-    if not found:
+    found = vectors_of(args.get("vectors"))
+    if not found or not args.keys() <= TAKEN:
         return False
     return {"know", "uncertainty"} <= dict(found).keys() and all(0 <= n <= 1 for _, n in found)
 

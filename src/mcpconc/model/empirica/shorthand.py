@@ -50,6 +50,7 @@ IMPLYING = frozenset(
     {
         *("finding_log", "unknown_log", "goals_create", "goals_mark_stale", "epistemics_list"),
         *("submit_check_assessment", "submit_postflight_assessment", "handoff_create"),
+        *("deadend_log", "mistake_log", "assumption_log", "decision_log", "note"),
     }
 )
 """Tools that find a session by themselves where they are not told one."""

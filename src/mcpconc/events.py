@@ -29,6 +29,8 @@ __all__ = [
     "FindingFound",
     "InfraTrouble",
     "Kept",
+    "PhaseFinished",
+    "PhaseStarted",
     "PlantProgress",
     "PlantState",
     "PlantTried",
@@ -36,6 +38,7 @@ __all__ = [
     "RunFinished",
     "SelftestFinished",
     "ShrinkProgress",
+    "StressFinished",
     "TargetProgress",
     "TraceSaved",
 ]
@@ -276,6 +279,54 @@ class SelftestFinished:
     infra: int = 0
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PhaseStarted:
+    """The `n`-th `of` so many phases of a stress run. `placements` are those that it measures."""
+
+    n: int
+    of: int
+    scenario: str
+    agents: int
+    placements: tuple[str, ...]
+    settings: str = "default"
+    observed: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PhaseFinished:
+    """What a phase gave in one placement. `median` is in seconds, None without enough calls;
+    `errors` counts calls that ended as none should, `violations` distinct findings."""
+
+    scenario: str
+    agents: int
+    placement: str
+    settings: str
+    observed: bool
+    programs: int
+    calls: int
+    seconds: float
+    median: float | None
+    errors: int
+    violations: int
+    undecided: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StressFinished:
+    """The end of a stress run, however it came; as for a campaign. `exit` is of violations
+    alone."""
+
+    exit: Exit
+    stop: str
+    phases: int
+    calls: int
+    seconds: float
+    seed: int
+    out: Path
+    kept: tuple[Kept, ...] = ()
+    infra: int = 0
+
+
 CampaignEvent = (
     CampaignStarted
     | TargetProgress
@@ -290,6 +341,9 @@ CampaignEvent = (
     | PlantTried
     | FalseAlarm
     | SelftestFinished
+    | PhaseStarted
+    | PhaseFinished
+    | StressFinished
 )
 
 Emit = Callable[[CampaignEvent], None]

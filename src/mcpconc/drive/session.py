@@ -39,7 +39,7 @@ from pydantic import ValidationError
 
 from mcpconc.drive.record import Recorder
 from mcpconc.drive.request import Request
-from mcpconc.drive.tap import CURRENT, Tap
+from mcpconc.drive.tap import CURRENT, Tap, Traffic
 from mcpconc.errors import InvariantError, McpconcError, TargetError, UsageError
 from mcpconc.history import Answer, Event, Phase
 from mcpconc.program import Call
@@ -99,6 +99,7 @@ class Session:
         self._abandoned = 0
         self._leaving = False
         self._killing = True
+        self._traffic: Traffic | None = None
         self._tap = Tap(self._note, self._ended)
         self._client: ClientSession | None = None
         self._channel: anyio.abc.TaskGroup | None = None
@@ -117,6 +118,11 @@ class Session:
     def sound(self) -> bool:
         """Alive, no request given up and no response out of place: fit for another run."""
         return self.alive and not self._abandoned and not self._tap.strays
+
+    def metered(self) -> Traffic:
+        """What goes over the wire from now on, added up; it costs a few microseconds a message."""
+        self._traffic = self._tap.traffic = Traffic()
+        return self._traffic
 
     def attach(self, log: Recorder) -> None:
         """Record into `log` from now on. What was noted since the last run goes first, without
@@ -242,7 +248,7 @@ class Session:
 
         :raises TargetError: to whoever starts this task, if the server does not come up.
         """
-        self._tap = Tap(self._note, self._ended)
+        self._tap = Tap(self._note, self._ended, self._traffic)
         self._over, self._gone = anyio.Event(), anyio.Event()
         self._leaving, self._killing = False, True
         self._abandoned, self.pid = 0, None

@@ -25,10 +25,10 @@ from typing import Any, Protocol
 import anyio
 from mcp.client._transport import TransportStreams
 from mcp.shared.message import SessionMessage
-from mcp_types import JSONRPCError, JSONRPCRequest, JSONRPCResponse
+from mcp_types import JSONRPCError, JSONRPCMessage, JSONRPCRequest, JSONRPCResponse
 from pydantic import ValidationError
 
-__all__ = ["CURRENT", "EXCERPT", "Exchange", "Reply", "Tap"]
+__all__ = ["CURRENT", "EXCERPT", "Exchange", "Reply", "Tap", "Traffic"]
 
 EXCERPT = 500
 """Characters of a foreign text that a note keeps."""
@@ -65,16 +65,26 @@ CURRENT: ContextVar[Exchange | None] = ContextVar("mcpconc_exchange", default=No
 know which call an id belongs to, and both run in the caller's context."""
 
 
+@dataclass(slots=True)
+class Traffic:
+    """Bytes of the messages of a session, as JSON without a space that it does not need; a line
+    that is no message counts as it came."""
+
+    sent: int = 0
+    received: int = 0
+
+
 @dataclass(slots=True, eq=False)
 class Tap:
     """Both directions of one server's life.
 
     `note` gets (what, call, details); `closed` is called once when the server's end of the
-    pipe is gone.
+    pipe is gone. Where there is `traffic`, it is added up.
     """
 
     note: Callable[[str, str, Mapping[str, Any]], None]
     closed: Callable[[], None]
+    traffic: Traffic | None = None
     heard: int = 0
     """Messages that were JSON-RPC."""
     garbage: int = 0
@@ -94,6 +104,8 @@ class Tap:
 
     def outgoing(self, item: SessionMessage) -> None:
         message = item.message
+        if self.traffic is not None:
+            self.traffic.sent += _size(message)
         if not isinstance(message, JSONRPCRequest):
             return
         exchange = CURRENT.get() if message.method == "tools/call" else None
@@ -107,6 +119,8 @@ class Tap:
             return
         self.heard += 1
         message = item.message
+        if self.traffic is not None:
+            self.traffic.received += _size(message)
         if isinstance(message, JSONRPCResponse):
             self._response(message.id, lambda: _tool_reply(message.result))
         elif isinstance(message, JSONRPCError):
@@ -143,6 +157,8 @@ class Tap:
 
     def _unreadable(self, error: Exception) -> None:
         line = _line(error)
+        if self.traffic is not None:
+            self.traffic.received += len(line.encode()) + 1
         try:
             json.loads(line)
             what = "malformed"
@@ -151,6 +167,11 @@ class Tap:
         self.garbage += 1
         self.first_garbage = self.first_garbage or line[:EXCERPT]
         self.note(what, "", {"text": line[:EXCERPT]})
+
+
+def _size(message: JSONRPCMessage) -> int:
+    """With the newline that ends it."""
+    return len(message.model_dump_json(by_alias=True, exclude_unset=True).encode()) + 1
 
 
 def _line(error: Exception) -> str:

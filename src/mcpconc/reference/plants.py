@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["PLANTS", "SCHEDULE", "Plant", "plant"]
+__all__ = ["LOADED", "PLANTS", "SCHEDULE", "STRESS", "Plant", "plant"]
 
 SCHEDULE = "schedule"
+STRESS = "stress"
 
 
 @dataclass(frozen=True, slots=True)
 class Plant:
     """One bug. `kind` is its class, `oracle` the one that must catch it, `what` one line for
     people. `needs` is `SCHEDULE` where only a controlled schedule reaches it reliably; `alone`
-    is set where no other oracle sees anything, `bad` where only bad input shows it."""
+    is set where no other oracle sees anything, `bad` where only bad input shows it. Where it
+    `needs` a stress run, `oracle` is the figure that it moves: no answer of it is wrong."""
 
     name: str
     kind: str
@@ -298,7 +300,35 @@ PLANTS: tuple[Plant, ...] = (
     ),
 )
 
+LOADED: tuple[Plant, ...] = (
+    Plant(
+        "slow-lock",
+        "lock held for too long",
+        "slowdown.shared",
+        "every write keeps the lock for a tenth of a second after its work is done",
+        needs=STRESS,
+        alone=True,
+    ),
+    Plant(
+        "slower-with-calls",
+        "latency that grows with the number of calls",
+        "latency.growth",
+        "every call takes a few milliseconds longer than the one before it in its process",
+        needs=STRESS,
+        alone=True,
+    ),
+    Plant(
+        "memory-seeps",
+        "memory growth, little by little",
+        "rss.growth",
+        "every call leaves a small buffer behind, less than any one run would show",
+        needs=STRESS,
+        alone=True,
+    ),
+)
+"""What no oracle can see in one run, and only a stress run tells."""
+
 
 def plant(name: str) -> Plant:
     """:raises KeyError: if there is none of that name."""
-    return {p.name: p for p in PLANTS}[name]
+    return {p.name: p for p in (*PLANTS, *LOADED)}[name]

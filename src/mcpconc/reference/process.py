@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import mmap
 import subprocess
+import threading
 from collections import deque
 
 from mcpconc.reference.store import Store
@@ -15,6 +16,13 @@ KEPT = 16 * 1024 * 1024
 """Bytes that each call leaves behind when memory grows."""
 MOST_KEPT = 16
 """Buffers that are kept at most: others want to live on this machine as well."""
+
+SEEPING = 768 * 1024
+"""The same where it seeps away."""
+
+LATER, LATEST = 0.02, 0.4
+"""Seconds that a call takes longer for each one before it in its process, and in all."""
+_counting = threading.Lock()
 
 SLOWER, SLOWEST = 0.75, 1.3
 """Seconds that a call takes longer for each other agent, and in all."""
@@ -33,6 +41,13 @@ def before(store: Store, tool: str) -> None:
         buffer = mmap.mmap(-1, KEPT)  # goes back to the system whole when it is let go
         buffer.write(b"\xff" * KEPT)
         scratch.setdefault("kept", deque(maxlen=MOST_KEPT)).append(buffer)
+    if planted("memory-seeps"):
+        scratch.setdefault("seeped", []).append(b"\xff" * SEEPING)
+    if planted("slower-with-calls"):
+        with _counting:
+            before = scratch.get("calls", 0)
+            scratch["calls"] = before + 1
+        pause(min(LATEST, LATER * before))
     if planted("slower-with-agents"):
         entered = store.root / AGENTS
         entered.mkdir(exist_ok=True)

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mcpconc.reference.switch import planted
+from mcpconc.reference.switch import pause, planted
 
 __all__ = ["PROJECT", "VECTORS", "Refused", "Store", "new_id", "now", "prepare"]
 
@@ -24,6 +24,9 @@ SESSIONS = "ws/.empirica/sessions/sessions.db"
 WORKSPACE = "home/.empirica/workspace/workspace.db"
 HURRY = 0.1
 """Seconds that writers wait for a lock that is never let go."""
+
+SLOW = 0.1
+"""Seconds that a lock is kept for nothing where a slow lock is planted."""
 
 PROJECT = "00000000-0000-4000-8000-000000000001"
 """The one project of a world."""
@@ -124,6 +127,8 @@ class Store:
             except BaseException:
                 connection.execute("ROLLBACK")
                 raise
+            if planted("slow-lock"):
+                pause(SLOW)
             connection.execute("COMMIT")
 
     @contextmanager

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from mcpconc.reference.plants import PLANTS
+from mcpconc.reference.plants import LOADED, PLANTS
 
 __all__ = ["FILE", "pause", "planted", "refresh", "scratch"]
 
@@ -23,7 +23,7 @@ run to run."""
 scratch: dict[str, Any] = {}
 """What planted bugs remember in this process; correct code remembers nothing."""
 
-_NAMES = frozenset(plant.name for plant in PLANTS)
+_NAMES = frozenset(plant.name for plant in (*PLANTS, *LOADED))
 _lock = threading.Lock()
 _text = ""
 _name = ""

@@ -269,6 +269,33 @@ class Hurries(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """A configuration of a target: `environment` is what its servers get on top. `about` says in
+    a few words what it changes."""
+
+    name: str
+    about: str
+    environment: Mapping[str, str]
+
+
+@runtime_checkable
+class Tunes(Protocol):
+    """A target that can be configured."""
+
+    @property
+    def settings(self) -> Mapping[str, Setting]:
+        """Its configurations by name; the first one is how it comes."""
+        ...
+
+    def tune(self, name: str) -> None:
+        """Servers that are started from now on are configured like that.
+
+        :raises UsageError: if no configuration has that name.
+        """
+        ...
+
+
 @runtime_checkable
 class Pushes(Protocol):
     """A target that pushes to a git remote where it is configured to."""

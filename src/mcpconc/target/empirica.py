@@ -12,7 +12,7 @@ import sqlite3
 import tempfile
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
@@ -24,10 +24,11 @@ from mcpconc.history import Answer
 from mcpconc.model.spec import Spec
 from mcpconc.procs import on_terminal
 from mcpconc.program import Call
-from mcpconc.target.base import MARKER, Identity, Launch, Layout, Progress, Warmth
+from mcpconc.target.base import MARKER, Identity, Launch, Layout, Progress, Setting, Warmth
 from mcpconc.target.cache import Installed, Wanted, cache_root, ensure, prune
 from mcpconc.target.execute import execute
 from mcpconc.target.fresh import fresh
+from mcpconc.target.settings import EMPIRICA
 from mcpconc.target.sources import copy_sources, digest_of, find_projects
 
 __all__ = ["TESTED", "EmpiricaTarget", "scaling"]
@@ -116,6 +117,8 @@ class EmpiricaTarget:
     limits: tuple[float, float] = (CALL_SECONDS, CASCADE_SECONDS)
     """What the server grants to calls, in seconds: to ordinary ones, and to those that read JSON
     from stdin."""
+    tuned: Mapping[str, str] = field(default_factory=dict)
+    """What servers have in their environment on top (`tune`)."""
 
     @classmethod
     def tested(cls) -> EmpiricaTarget:
@@ -147,6 +150,11 @@ class EmpiricaTarget:
         """See `mcpconc.target.base.Limited`."""
         ordinary, cascade = self.limits
         return {"EMPIRICA_MCP_TIMEOUT": ordinary, "EMPIRICA_MCP_CASCADE_TIMEOUT": cascade}
+
+    @property
+    def settings(self) -> Mapping[str, Setting]:
+        """See `mcpconc.target.base.Tunes`."""
+        return EMPIRICA
 
     @property
     def identities(self) -> Sequence[Identity]:
@@ -232,7 +240,7 @@ class EmpiricaTarget:
             raise UsageError(f"{self.name} has no identity mode {identity.value!r}; use {known}")
         if self._bound() and agent >= BOUND_AGENTS:
             raise UsageError(f"{self.name} can be driven by {BOUND_AGENTS} agents at most")
-        env = self._environment(root)
+        env = self._environment(root) | dict(self.tuned)
         if identity is Identity.ISOLATED:
             env["EMPIRICA_INSTANCE_ID"] = _instance(agent)
         elif identity is Identity.SAME_INSTANCE:
@@ -276,6 +284,21 @@ class EmpiricaTarget:
     def hurry(self) -> None:
         """Servers that are started from now on kill the processes of calls sooner."""
         self.limits = HURRIED
+
+    def tune(self, name: str) -> None:
+        """See `mcpconc.target.base.Tunes`.
+
+        :raises UsageError: if no configuration has that name.
+        """
+        if name not in self.settings:
+            known = ", ".join(self.settings)
+            raise UsageError(f"{self.name} has no configuration {name!r}; use {known}")
+        self.tuned = self.settings[name].environment
+        ordinary, cascade = CALL_SECONDS, CASCADE_SECONDS
+        self.limits = (
+            float(self.tuned.get("EMPIRICA_MCP_TIMEOUT", ordinary)),
+            float(self.tuned.get("EMPIRICA_MCP_CASCADE_TIMEOUT", cascade)),
+        )
 
     def push_to(self, root: Path, url: str) -> Mapping[str, str]:
         """POSTFLIGHT pushes the branch, if nothing is uncommitted; ``sync_status`` asks."""

@@ -23,7 +23,7 @@ from mcpconc.history import Answer
 from mcpconc.model.spec import Spec
 from mcpconc.program import Call
 from mcpconc.reference import switch
-from mcpconc.reference.plants import PLANTS
+from mcpconc.reference.plants import LOADED, PLANTS
 from mcpconc.target.base import MARKER, Identity, Launch, Layout, Progress
 from mcpconc.target.execute import execute
 from mcpconc.target.fresh import fresh
@@ -75,7 +75,7 @@ class ReferenceTarget:
     @classmethod
     def with_bug(cls, name: str) -> ReferenceTarget:
         """:raises UsageError: if no planted bug has that name."""
-        names = [plant.name for plant in PLANTS]
+        names = [plant.name for plant in (*PLANTS, *LOADED)]
         if name not in names:
             near = get_close_matches(name, names, n=3, cutoff=0.3) or names[:3]
             raise UsageError(

@@ -222,7 +222,9 @@ def test_counting_without_control(tmp_path: Path) -> None:
         except sqlite3.OperationalError: pass
         c.commit()
         subprocess.run(["git", "--version"], capture_output=True)
-        subprocess.run([sys.executable, "-c", "open('x', 'w')"])
+        child = "import subprocess, sys, wave; open('x', 'w'); "
+        child += "subprocess.run([sys.executable, '-c', 'import time; time.sleep(0.05)'])"
+        subprocess.run([sys.executable, "-c", child])
         """,
         decide,
         mode="observe",
@@ -230,7 +232,8 @@ def test_counting_without_control(tmp_path: Path) -> None:
     (child,) = [found for found in heard.counts if "files_written" in found]
     main: Counter[str] = Counter()
     for found in heard.counts:
-        main.update(found if found is not child else {})
+        main.update({} if found is child or "imports" in found else found)
+    loads = [found for found in heard.counts if "imports" in found]  # of child and grandchild
     times = {name: main.pop(name) for name in list(main) if name.endswith("_ns")}
     assert main == {
         "statements": 3,
@@ -239,9 +242,15 @@ def test_counting_without_control(tmp_path: Path) -> None:
         "lock_waits": 1,
         "git": 1,
         "processes": 1,
+        "schema": 1,
     }
-    assert child == {"files_written": 1}
-    assert times.keys() == {"lock_wait_ns", "sql_ns", "git_ns", "process_ns"}
+    assert times.keys() == {
+        *("lock_wait_ns", "sql_ns", "git_ns", "process_ns", "schema_ns", "connect_ns"),
+    }
+    assert (child["processes"], child["nested"]) == (1, 1)
+    assert child["nested_ns"] == child["process_ns"] >= 50_000_000
+    assert max(found["imports"] for found in loads) >= 2  # subprocess and wave
+    assert all(found["import_ns"] > 0 for found in loads)
     assert times["lock_wait_ns"] >= 50_000_000
     assert times["sql_ns"] >= times["lock_wait_ns"]
     assert child["files_written"] == 1

@@ -28,10 +28,13 @@ __all__ = ["COUNTED", "OUTSIDE", "UNSURE", "Cost", "Costs", "Report", "total"]
 COUNTED = (
     *("statements", "connections", "transactions", "lock_waits", "lock_wait_ns", "sql_ns"),
     *("git", "git_ns", "processes", "process_ns", "files_written"),
+    *("schema", "schema_ns", "connect_ns", "nested", "nested_ns", "imports", "import_ns"),
 )
 """What a probe counts; names that end in ``_ns`` are nanoseconds. A statement of Python's sqlite3,
 a transaction that takes the write lock, a wait for it; git and other processes that were started,
-and for how long somebody waited for their end; files opened for writing."""
+and for how long somebody waited for their end; files opened for writing. Of the statements, those
+of the schema (a script counts as one); of the other processes, those that were not started by a
+server; modules that processes other than servers loaded, and how long that took."""
 
 OUTSIDE = "(outside calls)"
 UNSURE = "(not certain)"

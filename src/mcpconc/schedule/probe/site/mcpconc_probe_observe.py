@@ -10,9 +10,11 @@ Nothing is imported for it that a process might not need: `re` alone costs more 
 
 from __future__ import annotations
 
+import _thread
 import builtins
 import io
 import os
+import sys
 from time import monotonic_ns as now
 
 import mcpconc_probe_wire as wire
@@ -33,11 +35,13 @@ WAITED = 1_000_000
 """Nanoseconds from which taking a lock is counted as waiting: SQLite's first sleep is 1 ms."""
 
 _CHANGES = frozenset(("INSERT", "REPLACE", "UPDATE", "DELETE", "CREATE", "DROP", "ALTER"))
+_SCHEMA = frozenset(("CREATE", "DROP", "ALTER", "PRAGMA", "REINDEX", "ANALYZE"))
 _WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 counts = dict.fromkeys(
     (
         *("statements", "connections", "transactions", "lock_waits", "lock_wait_ns", "sql_ns"),
         *("git", "git_ns", "processes", "process_ns", "files_written"),
+        *("schema", "schema_ns", "connect_ns", "nested", "nested_ns", "imports", "import_ns"),
     ),
     0,
 )
@@ -45,6 +49,7 @@ _due = _first = _last = 0
 _sent: dict = dict(counts)
 _spells: list = []
 _takes_lock: dict = {}
+_of_schema: dict = {}
 
 
 def install() -> None:
@@ -52,6 +57,7 @@ def install() -> None:
     wire.at_fork.append(_anew)
     when_imported("subprocess", _count_children)
     _count_files()
+    _count_imports()
 
 
 def flush() -> None:
@@ -110,13 +116,16 @@ def _anew() -> None:
 
 
 def _count_children(subprocess) -> None:
-    """How many, and how long they are waited for from their start."""
+    """How many, and how long they are waited for from their start; those that are no git and whose
+    parent is no server are ``nested``, too."""
     plain_init, plain_wait = subprocess.Popen.__init__, subprocess.Popen.wait
 
     def __init__(self, args, *rest, **kwargs):
         if wire.counting():
             self._mcpconc = _begin(), _is_git(args)
             counts["git" if self._mcpconc[1] else "processes"] += 1
+            if not (self._mcpconc[1] or wire.state.server):
+                counts["nested"] += 1
             _end(self._mcpconc[0])
         plain_init(self, args, *rest, **kwargs)
 
@@ -126,6 +135,8 @@ def _count_children(subprocess) -> None:
         if began:
             ended = _begin()
             counts["git_ns" if git else "process_ns"] += ended - began
+            if not (git or wire.state.server):
+                counts["nested_ns"] += ended - began
             _end(ended)
         return code
 
@@ -160,6 +171,37 @@ def _count_files() -> None:
             functions.add(os.open)
 
 
+class _Depth(_thread._local):
+    depth = 0
+
+
+def _count_imports() -> None:
+    """Modules that a process loads which is no server, and how long that takes: what each call pays
+    that starts such a process. The C code of `import` looks its function up at each use."""
+    bootstrap: Any = sys.modules.get("_frozen_importlib")
+    plain = getattr(bootstrap, "_find_and_load", None)
+    if plain is None:
+        return  # another Python than CPython
+    inside = _Depth()
+
+    def _find_and_load(name, import_):
+        if wire.state.server or not wire.counting():
+            return plain(name, import_)
+        counts["imports"] += 1
+        if inside.depth:
+            return plain(name, import_)
+        inside.depth = 1
+        began = now()
+        try:
+            return plain(name, import_)
+        finally:
+            inside.depth = 0
+            counts["import_ns"] += now() - began
+
+    imitate(_find_and_load, plain)
+    bootstrap._find_and_load = _find_and_load
+
+
 def _written() -> None:
     began = _begin()
     counts["files_written"] += 1
@@ -174,10 +216,12 @@ def _connection(base: Any, module: Any) -> Any:
 
     class Connection(ours):
         def __init__(self, *args, **kwargs):
-            super().__init__(*args, **kwargs)
             began = _begin()
+            super().__init__(*args, **kwargs)
+            ended = now()
             counts["connections"] += 1
-            _end(began)
+            counts["connect_ns"] += ended - began
+            _end(ended)
 
         def commit(self):
             began = _begin()
@@ -221,6 +265,9 @@ def _cursor(base: Any, module: Any) -> Any:
                 ended = now()
                 counts["statements"] += 1
                 counts["sql_ns"] += ended - began
+                if _schema(sql):
+                    counts["schema"] += 1
+                    counts["schema_ns"] += ended - began
                 if not inside:
                     kind = _takes_lock.get(sql)
                     if kind is None:
@@ -236,6 +283,18 @@ def _cursor(base: Any, module: Any) -> Any:
             return _count(self, script, sql, ())
 
     return Cursor
+
+
+def _schema(sql) -> bool:
+    """Whether it makes, changes or asks of what the database is like, not of what is in it."""
+    known = _of_schema.get(sql)
+    if known is None:
+        first = sql.split(None, 1)[:1] if isinstance(sql, str) else []
+        known = bool(first) and first[0].upper() in _SCHEMA
+        if len(_of_schema) >= 2000:
+            _of_schema.clear()
+        _of_schema[sql] = known
+    return known
 
 
 def _learn(sql) -> str:
@@ -270,6 +329,9 @@ def _count(cursor, method, sql, args):
     finally:
         took = now() - began
         counts["statements"] += 1
+        if args == () and _schema(sql):  # a script, mostly one that makes tables
+            counts["schema"] += 1
+            counts["schema_ns"] += took
         _timed(began)
         if args and not inside:
             _transaction(connection, "write", took, False)

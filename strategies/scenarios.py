@@ -16,7 +16,15 @@ from hypothesis.stateful import rule
 from mcpconc.program import Program
 from mcpconc.strategies.cascade import COMMON_AI, READS, WRITES, CascadeMachine
 from mcpconc.strategies.machine import Knobs, Obj, ProgramMachine, chance, generate
-from mcpconc.strategies.story import FINDINGS, PROFILES, READING, Profile, StoryMachine
+from mcpconc.strategies.story import (
+    FINDINGS,
+    PROFILES,
+    READING,
+    Phase,
+    Profile,
+    Story,
+    StoryMachine,
+)
 from mcpconc.variety import varied
 
 __all__ = [
@@ -177,6 +185,11 @@ class DatabaseMachine(Even, StoryMachine):
         *("session_create", "submit_preflight_assessment", "submit_check_assessment"),
         *("submit_postflight_assessment", *dict(MIXED)),
     )
+
+    def _enter(self, story: Story, phase: Phase, calls: tuple[int, int], draw: int) -> None:
+        # However short the program: most of it is to be what the phases are about.
+        least, most = calls
+        story.phase, story.left = phase, least + draw % (most - least + 1)
 
 
 class ToolsMachine(Even, CascadeMachine):

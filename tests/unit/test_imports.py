@@ -54,6 +54,8 @@ RUNNING = {
     *("locks", "vitals", "aftermath"),
 }
 SEARCHING = {"cuts", "shrink", "label", "variety"}
+COUNTING = {"figures", "phases", "plan", "bottlenecks", "summary"}
+"""Modules of a stress run that only compute."""
 LAST = {"report", "verbs", "cli", "pytest_plugin"}
 WHO_MAY: dict[str, set[str]] = {
     "report": {"cli", "verbs", "pytest_plugin"},
@@ -117,6 +119,12 @@ def test_pure_modules_do_nothing_but_compute(module: str) -> None:
 def test_judging_is_pure_too(module: str) -> None:
     assert not theirs(module) & DOING
     assert ours(module) <= PURE | {"oracle"} | SEARCHING
+
+
+@pytest.mark.parametrize("module", [m for m in of({"stress"}) if m.split(".")[-1] in COUNTING])
+def test_what_becomes_of_measurements_is_pure(module: str) -> None:
+    assert not theirs(module) & DOING
+    assert not ours(module) & {"rig", "drive", "world", "procs", "campaign", "strategies", *LAST}
 
 
 @pytest.mark.parametrize("module", of(RUNNING))

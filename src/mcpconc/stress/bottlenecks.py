@@ -100,7 +100,8 @@ def _row(kind: _Kind, costs: Sequence[Cost], calls: int, a_call: float) -> dict[
         "per_call": {"count": round(count / calls, 3), "seconds": round(took / calls, 5)},
         "share": round(took / calls / a_call, 4),
         "saves_at_most_s": round(took / calls, 5),
-        "tools": [
+        "tools": [cost.tool for cost in payers[:TOOLS] if _count(kind, cost) > 0],
+        "by_tool": [
             {
                 "tool": cost.tool,
                 "calls": cost.calls,

@@ -4,13 +4,12 @@ not measured. Pure; what is drawn at random for intervals follows from the seed.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from random import Random
 from typing import Any
 
 from mcpconc.events import Kept
 from mcpconc.schedule.counts import Cost
-from mcpconc.strategies.scenarios import class_of
 from mcpconc.stress.bottlenecks import bottlenecks
 from mcpconc.stress.figures import Block, Est, latency, slope, slower
 from mcpconc.stress.phases import End, Load, Measured, Placement, Storage, Timed, Use, blocks
@@ -40,14 +39,15 @@ def document(
     kept: Sequence[Kept],
     unmeasured: Sequence[Mapping[str, str]],
     stop: str,
+    class_of: Callable[[str], str],
 ) -> dict[str, Any]:
-    """See `mcpconc.stress.run.Stressed.document`."""
+    """See `mcpconc.stress.run.Stressed.document`. `class_of` gives the class of a tool."""
     done = [phase for phase in phases if phase.calls]
     inside = [cost for phase in done for cost in phase.inside or ()]
     return {
         "target": dict(target),
         "machine": dict(machine),
-        "phases": [_phase(phase, kept, seed) for phase in done],
+        "phases": [_phase(phase, kept, seed, class_of) for phase in done],
         "slowdown": slowdown(done, seed),
         "bottlenecks": bottlenecks(inside),
         "settings": [
@@ -69,7 +69,9 @@ def document(
 # -- one phase ---------------------------------------------------------------------------------
 
 
-def _phase(phase: Measured, kept: Sequence[Kept], seed: int) -> dict[str, Any]:
+def _phase(
+    phase: Measured, kept: Sequence[Kept], seed: int, class_of: Callable[[str], str]
+) -> dict[str, Any]:
     calls, seconds = phase.calls, phase.seconds
     answered = sum(not call.end.error for call in calls)
     growth = grown(phase, Random(f"{seed} growth {_name(phase)}"))
@@ -87,8 +89,8 @@ def _phase(phase: Measured, kept: Sequence[Kept], seed: int) -> dict[str, Any]:
         "overlap": _overlap(phase),
         "latency": _latency(calls),
         **_rates(calls),
-        "tools": _tools(calls, by_class=phase.agents > BY_CLASS),
-        "classes": _tools(calls, by_class=True),
+        "tools": _tools(calls, class_of if phase.agents > BY_CLASS else str),
+        "classes": _tools(calls, class_of),
         "usage": [_use(agent, use) for agent, use in sorted(_uses(phase).items())],
         "rss_per_agent_mib": _rss(phase),
         "rss_growth_mib_per_100_calls": None if memory is None else round(memory, 4),
@@ -129,10 +131,10 @@ def _rates(calls: Sequence[Timed]) -> dict[str, Any]:
     }
 
 
-def _tools(calls: Sequence[Timed], *, by_class: bool) -> list[dict[str, Any]]:
+def _tools(calls: Sequence[Timed], named: Callable[[str], str]) -> list[dict[str, Any]]:
     groups: dict[str, list[Timed]] = {}
     for call in calls:
-        groups.setdefault(class_of(call.tool) if by_class else call.tool, []).append(call)
+        groups.setdefault(named(call.tool), []).append(call)
     return [
         {"tool": name, "calls": len(those), "latency": _latency(those), **_rates(those)}
         for name, those in sorted(groups.items())

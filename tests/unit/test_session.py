@@ -309,3 +309,22 @@ def test_an_unbound_reference_is_a_fail_that_shows_what_was_meant(tmp_path: Path
     assert [op.call for op in history.operations] == ["c0"]
     (invoked,) = [e for e in history.events if e.call == "c1" and e.type is EventType.INVOKE]
     assert invoked.value["args"] == {"word": {"$ref": "c0", "path": "goal_id"}}
+
+
+def test_bytes_on_the_wire_are_added_up_where_somebody_asks(tmp_path: Path) -> None:
+    async def main() -> tuple[int, int, int, int]:
+        async with fleet(tmp_path, "good") as (up, world):
+            await run(up, world, alone(call("c0", "echo", word="w")))
+            session = up.sessions[0]
+            traffic = session.metered()
+            await run(up, world, alone(call("c1", "echo", word="w" * 1000)))
+            first = traffic.sent, traffic.received
+            await run(up, world, alone(call("c2", "echo", word="é")))
+            return *first, traffic.sent - first[0], traffic.received - first[1]
+
+    sent, received, then_sent, then_received = anyio.run(main)
+    # {"method":"tools/call","params":{"name":"echo",…},"jsonrpc":"2.0","id":…} and its answer.
+    assert 1000 < sent < 1400
+    assert 1000 < received < 1400
+    assert sent - then_sent == 1000 - 2  # é takes two bytes
+    assert received - then_received == 1000 - 7  # the server writes it \\u00e9

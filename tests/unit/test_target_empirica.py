@@ -145,3 +145,40 @@ def test_releases_that_run_on_the_first_mcp_only_get_it():
 
     assert requirements("1.12.38") == ("mcp<2",)
     assert requirements("1.13.0") == ()
+
+
+def test_a_configuration_is_in_the_environment_of_servers(target):
+    plain = target.launch(ROOT, 0, 1, Identity.ISOLATED).env
+    target.tune("minimal")
+    lean = target.launch(ROOT, 0, 1, Identity.ISOLATED).env
+    assert {name: value for name, value in lean.items() if name not in plain} == {
+        "EMPIRICA_CALIBRATION_FEEDBACK": "false",
+        "EMPIRICA_RETROSPECTIVE_GATE": "false",
+    }
+    target.tune("default")
+    assert target.launch(ROOT, 0, 1, Identity.ISOLATED).env == plain
+
+
+@pytest.mark.parametrize("name", empirica.EMPIRICA)
+def test_limits_that_a_configuration_sets_are_ours_too(target, name):
+    target.tune(name)
+    env = target.launch(ROOT, 0, 20, Identity.ISOLATED).env
+    cascade = int(target.tuned.get("EMPIRICA_MCP_CASCADE_TIMEOUT", "120"))
+    assert env["EMPIRICA_MCP_CASCADE_TIMEOUT"] == str(2 * cascade)
+    assert target.scaling(20)["call_timeout"] == 2 * cascade + 30
+    assert target.patience == cascade
+
+
+def test_git_is_configured_by_its_environment(target):
+    target.tune("high-performance")
+    env = target.launch(ROOT, 0, 1, Identity.ISOLATED).env
+    given = {
+        env[f"GIT_CONFIG_KEY_{n}"]: env[f"GIT_CONFIG_VALUE_{n}"]
+        for n in range(int(env["GIT_CONFIG_COUNT"]))
+    }
+    assert given == {"core.fsync": "none", "gc.auto": "0"}
+
+
+def test_an_unknown_configuration_is_told_with_those_that_there_are(target):
+    with pytest.raises(UsageError, match="no configuration 'fast'; use default, minimal"):
+        target.tune("fast")

@@ -29,7 +29,8 @@ from mcpconc.target.base import Identity, Progress, Target, Tunes
 __all__ = ["Ladder"]
 
 TROUBLES = 3
-"""Times in a row that the target may fail to come up again before a leg is given up."""
+"""Times in a row that the target may fail to come up again, in one placement, before a scenario
+is given up."""
 
 SEED = 1_000_003
 """Programs of one leg have seeds that no other leg has."""
@@ -137,7 +138,7 @@ class Ladder:
             for each in placements
         }
         self.phases += phases.values()
-        troubles = 0
+        troubles = dict.fromkeys(phases, 0)
         for n, program in enumerate(programs):
             if self.late:
                 self._skip(f"{leg.name}, {scenario.name}: programs from {n + 1} on", "time was up")
@@ -148,13 +149,13 @@ class Ladder:
                 try:
                     where = [one] if each is Placement.ONE else own
                     phases[each].groups.append(await self._run(program, n, where, scenario))
-                    troubles = 0
+                    troubles[each] = 0
                 except TargetError as error:
                     self._trouble(error)
-                    troubles += 1
-            if troubles >= TROUBLES:
+                    troubles[each] += 1
+            if (worst := max(troubles.values())) >= TROUBLES:
                 self.broken = True
-                self._skip(f"{leg.name}, {scenario.name}", f"the target failed {troubles} times")
+                self._skip(f"{leg.name}, {scenario.name}", f"the target failed {worst} times")
                 break
         for phase in phases.values():
             self._told(phase)

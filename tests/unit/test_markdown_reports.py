@@ -259,7 +259,8 @@ def test_recommendations_come_in_the_order_of_what_they_save() -> None:
     text = performance_report(summaries.met()).partition("## Recommendations")[2]
     schema, git = text.index("**schema statements"), text.index("**git processes**")
     assert schema < git
-    assert "saves at most 0.44 s a call of entry_write, entry_read, ledger_close" in text
+    assert "saves at most 0.44 s a call" in text
+    assert "most of all entry_write, entry_read, ledger_close" in text
 
 
 def test_without_the_probe_there_are_no_recommendations() -> None:

@@ -30,6 +30,7 @@ from mcpconc.stress.phases import (
     apart,
     blocks,
     in_flight,
+    met,
     timed,
 )
 from mcpconc.stress.plan import Leg, legs
@@ -131,6 +132,13 @@ def test_calls_in_flight_are_counted_when_one_is_sent() -> None:
     assert in_flight([call(0, 0, 0.5), call(0, 1, 0.5)]) == (1.0, 1)
     assert in_flight([call(0, 0, 3.0), call(1, 1, 0.5), call(1, 2, 0.5)]) == (5 / 3, 2)
     assert in_flight([call(0, 0, 1.0), call(1, 1, 1.0)]) == (1.0, 1)
+
+
+def test_tools_meet_where_calls_of_different_agents_are_in_flight() -> None:
+    calls = [call(0, 0, 1.5, "a"), call(1, 1, 1.0, "b"), call(0, 2, 0.5, "a"), call(1, 2, 1, "a")]
+    assert met(calls) == {("a", "b"), ("a", "a")}
+    assert met([call(0, 0, 3.0, "a"), call(0, 1, 1.0, "b")]) == set()
+    assert met([call(0, 0, 1.0, "a"), call(1, 1, 1.0, "b")]) == set()
 
 
 def test_blocks_are_of_one_lane_of_one_program() -> None:

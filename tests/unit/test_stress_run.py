@@ -17,10 +17,12 @@ from typing import Any
 import anyio
 import psutil
 import pytest
+from jsonschema import Draft202012Validator
 
 from mcpconc.errors import Exit, TargetError, UsageError
 from mcpconc.events import InfraTrouble, PhaseFinished, PhaseStarted, RunFinished, StressFinished
 from mcpconc.reference.plants import LOADED, PLANTS
+from mcpconc.report.document import schema
 from mcpconc.rig import Rig
 from mcpconc.strategies import ProgramMachine
 from mcpconc.strategies.scenarios import Scenario
@@ -200,6 +202,18 @@ def test_the_document_is_plain_data_with_no_status_yet() -> None:
         }
     ]
     assert document["sampling"]["looks"] >= 16
+
+
+@pytest.mark.parametrize(
+    "part",
+    ["target", "machine", "phases", "slowdown", "bottlenecks", "settings", "findings", "sampling"],
+)
+def test_its_parts_are_as_the_published_schema_says(part: str) -> None:
+    document = everything().done.document()
+    assert document[part] or part == "findings"
+    rules = schema()
+    closed = {**rules, "required": [part], "properties": {part: rules["properties"][part]}}
+    assert list(Draft202012Validator(closed).iter_errors({part: document[part]})) == []
 
 
 def test_it_tells_what_it_does() -> None:

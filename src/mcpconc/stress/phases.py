@@ -28,6 +28,7 @@ __all__ = [
     "apart",
     "blocks",
     "in_flight",
+    "met",
     "timed",
 ]
 
@@ -267,6 +268,19 @@ def in_flight(calls: Sequence[Timed]) -> tuple[float, int]:
         if change > 0:
             total, most = total + now, max(most, now)
     return (total / len(calls) if calls else 0.0), most
+
+
+def met(calls: Sequence[Timed]) -> set[tuple[str, str]]:
+    """Tools of which calls of different agents were in flight at the same time; (a, b), a <= b."""
+    found: set[tuple[str, str]] = set()
+    flying: list[Timed] = []
+    for call in sorted(calls, key=lambda call: call.sent):
+        flying = [other for other in flying if other.back > call.sent]
+        for other in flying:
+            if other.lane != call.lane:
+                found.add((min(call.tool, other.tool), max(call.tool, other.tool)))
+        flying.append(call)
+    return found
 
 
 def apart(program: Program) -> list[Program]:

@@ -12,7 +12,17 @@ from mcpconc.events import Kept
 from mcpconc.schedule.counts import Cost
 from mcpconc.stress.bottlenecks import bottlenecks
 from mcpconc.stress.figures import Block, Est, latency, slope, slower
-from mcpconc.stress.phases import End, Load, Measured, Placement, Storage, Timed, Use, blocks
+from mcpconc.stress.phases import (
+    End,
+    Load,
+    Measured,
+    Placement,
+    Storage,
+    Timed,
+    Use,
+    blocks,
+    met,
+)
 from mcpconc.target.base import Setting
 
 __all__ = ["ALL", "document"]
@@ -87,6 +97,7 @@ def _phase(
         "seconds": round(seconds, 3),
         "throughput": round(answered / seconds, 4) if seconds > 0 else None,
         "overlap": _overlap(phase),
+        "pairs": sorted(map(list, set().union(*(met(group.calls) for group in phase.groups)))),
         "latency": _latency(calls),
         **_rates(calls),
         "tools": _tools(calls, class_of if phase.agents > BY_CLASS else str),

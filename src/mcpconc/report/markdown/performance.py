@@ -81,8 +81,9 @@ def _recommendations(document: Json) -> Iterator[str]:
         tools = joined(found["tools"])
         yield (
             f"* **{prose(found['name'])}**: doing without it saves at most"
-            f" {seconds(found['saves_at_most_s'])} a call of {tools}, which do it"
-            f" {number(found['per_call']['count'])} times a call. {prose(found['about'])}"
+            f" {seconds(found['saves_at_most_s'])} a call, which does it"
+            f" {number(found['per_call']['count'])} times on average; most of all {tools}."
+            f" {prose(found['about'])}"
         )
     yield ""
     yield from _where(document)

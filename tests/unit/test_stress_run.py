@@ -9,9 +9,7 @@ from __future__ import annotations
 import json
 import signal
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
-from tempfile import mkdtemp
 from typing import Any
 
 import anyio
@@ -27,7 +25,6 @@ from mcpconc.rig import Rig
 from mcpconc.strategies import ProgramMachine
 from mcpconc.strategies.scenarios import Scenario
 from mcpconc.stress.run import StressConfig, Stressed, stress
-from mcpconc.target.base import MARKER
 from mcpconc.trace import load
 
 SHARED, GROWTH, MEMORY = 0.6, 1.0, 20.0
@@ -72,15 +69,9 @@ def stressed(out: Path, watch: Any = lambda event: None, **config: Any) -> Told:
 # ------------------------------------------------------------------ what is planted
 
 
-@cache
-def planted(name: str) -> Told:
-    return stressed(
-        Path(mkdtemp()),
-        target=f"reference+{name}" if name else "reference",
-        agents=(1, 5),
-        calls=100,
-        lane=20,
-    )
+def planted(out: Path, name: str) -> Told:
+    target = f"reference+{name}" if name else "reference"
+    return stressed(out, target=target, agents=(1, 5), calls=100, lane=20)
 
 
 def figures(told: Told) -> dict[str, float]:
@@ -96,14 +87,15 @@ def figures(told: Told) -> dict[str, float]:
 
 
 @pytest.mark.parametrize("plant", LOADED, ids=lambda plant: plant.name)
-def test_what_is_planted_moves_its_figure_and_no_other(plant: Any) -> None:
-    beyond = {name for name, share in figures(planted(plant.name)).items() if share >= 1}
-    assert beyond == {plant.oracle}
+def test_what_is_planted_moves_its_figure_and_no_other(plant: Any, tmp_path: Path) -> None:
+    told = figures(planted(tmp_path, plant.name))
+    assert {name for name, share in told.items() if share >= 1} == {plant.oracle}, told
 
 
-def test_the_correct_server_moves_none() -> None:
-    assert all(share < 1 for share in figures(planted("")).values())
-    assert planted("").done.exit is Exit.PASSED
+def test_the_correct_server_moves_none(tmp_path: Path) -> None:
+    told = planted(tmp_path, "")
+    assert all(share < 1 for share in figures(told).values()), figures(told)
+    assert told.done.exit is Exit.PASSED
 
 
 def test_the_self_test_knows_nothing_of_what_only_load_shows() -> None:
@@ -113,15 +105,19 @@ def test_the_self_test_knows_nothing_of_what_only_load_shows() -> None:
 # ------------------------------------------------------------------ what a run tells
 
 
-@cache
-def everything() -> Told:
+@pytest.fixture(scope="module")
+def everything(tmp_path_factory: pytest.TempPathFactory) -> Told:
     return stressed(
-        Path(mkdtemp()), scenarios=("bootstrap", "cascade"), observe=True, observed=24, sample=0.05
+        tmp_path_factory.mktemp("everything"),
+        scenarios=("bootstrap", "cascade"),
+        observe=True,
+        observed=24,
+        sample=0.05,
     )
 
 
-def test_every_phase_is_there_with_its_calls() -> None:
-    told = everything()
+def test_every_phase_is_there_with_its_calls(everything: Told) -> None:
+    told = everything
     assert [(p["scenario"], p["agents"], p["placement"], p["observed"]) for p in told.phases] == [
         ("bootstrap", 1, "one", False),
         ("cascade", 1, "one", False),
@@ -141,15 +137,15 @@ def test_every_phase_is_there_with_its_calls() -> None:
         assert p["violations"] == []
 
 
-def test_both_placements_make_the_same_calls() -> None:
-    one, own = everything().phases[2:4]
+def test_both_placements_make_the_same_calls(everything: Told) -> None:
+    one, own = everything.phases[2:4]
     assert {t["tool"]: t["calls"] for t in one["tools"]} == {
         t["tool"]: t["calls"] for t in own["tools"]
     }
 
 
-def test_every_agent_was_looked_at() -> None:
-    for p in everything().phases:
+def test_every_agent_was_looked_at(everything: Told) -> None:
+    for p in everything.phases:
         assert [use["agent"] for use in p["usage"]] == list(range(p["agents"]))
         for use in p["usage"]:
             assert use["rss_mib"] >= use["server_rss_mib"] > 10
@@ -164,8 +160,8 @@ def test_every_agent_was_looked_at() -> None:
         assert p["storage"]["git_bytes"] > 0
 
 
-def test_the_probe_counts_in_phases_of_its_own() -> None:
-    told = everything()
+def test_the_probe_counts_in_phases_of_its_own(everything: Told) -> None:
+    told = everything
     assert [p["inside"] is not None for p in told.phases] == [p["observed"] for p in told.phases]
     (created,) = [row for row in told.phases[-2]["inside"] if row["tool"] == "session_create"]
     assert created["statements"] > 3 * created["calls"]
@@ -174,8 +170,8 @@ def test_the_probe_counts_in_phases_of_its_own() -> None:
     assert {"git processes", "other statements"} <= set(names)
 
 
-def test_slowdown_has_a_row_for_each_scenario_and_one_for_all() -> None:
-    rows = everything().done.document()["slowdown"]
+def test_slowdown_has_a_row_for_each_scenario_and_one_for_all(everything: Told) -> None:
+    rows = everything.done.document()["slowdown"]
     assert [(row["scenario"], row["agents"]) for row in rows] == [
         ("bootstrap", 3),
         ("cascade", 3),
@@ -186,8 +182,8 @@ def test_slowdown_has_a_row_for_each_scenario_and_one_for_all() -> None:
         assert row["pairs"] <= row["n"]
 
 
-def test_the_document_is_plain_data_with_no_status_yet() -> None:
-    document = everything().done.document()
+def test_the_document_is_plain_data_with_no_status_yet(everything: Told) -> None:
+    document = everything.done.document()
     assert json.loads(json.dumps(document)) == document
     assert document["target"]["name"] == "reference"
     assert document["target"]["identity"] == "isolated"
@@ -208,16 +204,16 @@ def test_the_document_is_plain_data_with_no_status_yet() -> None:
     "part",
     ["target", "machine", "phases", "slowdown", "bottlenecks", "settings", "findings", "sampling"],
 )
-def test_its_parts_are_as_the_published_schema_says(part: str) -> None:
-    document = everything().done.document()
+def test_its_parts_are_as_the_published_schema_says(everything: Told, part: str) -> None:
+    document = everything.done.document()
     assert document[part] or part == "findings"
     rules = schema()
     closed = {**rules, "required": [part], "properties": {part: rules["properties"][part]}}
     assert list(Draft202012Validator(closed).iter_errors({part: document[part]})) == []
 
 
-def test_it_tells_what_it_does() -> None:
-    told = everything()
+def test_it_tells_what_it_does(everything: Told) -> None:
+    told = everything
     begun = told.of(PhaseStarted)
     assert [(event.n, event.of) for event in begun] == [(n, 6) for n in range(1, 7)]
     assert begun[2].placements == ("one", "own")
@@ -231,13 +227,9 @@ def test_it_tells_what_it_does() -> None:
     assert (end.phases, end.exit, end.stop) == (8, Exit.PASSED, "all phases done")
 
 
-def test_nothing_is_left_running() -> None:
-    out = str(everything().done.out)
-    for process in psutil.process_iter():
-        try:
-            assert out not in process.environ().get(MARKER, "")
-        except psutil.Error:
-            continue
+def test_nothing_is_left_running(everything: Told) -> None:
+    assert everything.done.exit is Exit.PASSED
+    assert psutil.Process().children(recursive=True) == []
 
 
 # ------------------------------------------------------------------ findings, bounds, trouble

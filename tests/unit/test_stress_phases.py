@@ -498,3 +498,14 @@ def test_bottlenecks_are_ranked_by_what_removing_them_would_save() -> None:
 def test_nothing_counted_is_no_bottleneck() -> None:
     assert bottlenecks(()) == []
     assert bottlenecks((Cost("goals_list", {}, 3, 3, 30 * MS),)) == []
+
+
+def test_a_tool_of_several_phases_is_one() -> None:
+    one, other = phase(calls(0.1)), phase(calls(0.1))
+    one.inside = other.inside = COSTS
+    found = whole(one, other)
+    assert found["phases"][0]["inside"][0]["statements"] == 1000
+    (first, *_) = found["bottlenecks"]
+    assert first["tools"] == ["goals_create", "goals_list"]
+    assert [row["calls"] for row in first["by_tool"]] == [20, 20]
+    assert first["per_call"] == {"count": 500.0, "seconds": 0.5}

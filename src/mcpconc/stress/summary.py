@@ -9,7 +9,7 @@ from random import Random
 from typing import Any
 
 from mcpconc.events import Kept
-from mcpconc.schedule.counts import Cost
+from mcpconc.schedule.counts import Cost, total
 from mcpconc.stress.bottlenecks import bottlenecks
 from mcpconc.stress.figures import Block, Est, latency, slope, slower
 from mcpconc.stress.phases import (
@@ -53,13 +53,12 @@ def document(
 ) -> dict[str, Any]:
     """See `mcpconc.stress.run.Stressed.document`. `class_of` gives the class of a tool."""
     done = [phase for phase in phases if phase.calls]
-    inside = [cost for phase in done for cost in phase.inside or ()]
     return {
         "target": dict(target),
         "machine": dict(machine),
         "phases": [_phase(phase, kept, seed, class_of) for phase in done],
         "slowdown": slowdown(done, seed),
-        "bottlenecks": bottlenecks(inside),
+        "bottlenecks": bottlenecks(total(phase.inside or () for phase in done)),
         "settings": [
             {
                 "name": setting.name,

@@ -22,6 +22,7 @@ LONGEST = 500
 PURE = {
     *("program", "history", "verdict", "errors", "snapshot", "delta"),
     *("model", "linearize", "lineup"),
+    *("metrics", "thresholds", "permutation"),
 }
 DOING = {
     "anyio",

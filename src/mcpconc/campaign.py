@@ -40,7 +40,7 @@ from mcpconc.nemesis import KINDS, possible, with_faults
 from mcpconc.oracle.storms import Met, storms
 from mcpconc.oracle.toll import tolls
 from mcpconc.program import Program
-from mcpconc.rig import Execution, Rig, in_flight, outcomes, rig
+from mcpconc.rig import Execution, Rig, in_flight, outcomes, pairs, rig
 from mcpconc.schedule import members
 from mcpconc.schedule.counts import Costs, total
 from mcpconc.schedule.coverage import Coverage
@@ -201,6 +201,7 @@ class Tally:
             scheduler=execution.scheduler,
             outcomes=by_tool,
             unknown=execution.judgement.unknown,
+            pairs=pairs(history),
         )
 
 

@@ -76,7 +76,8 @@ class RunFinished:
     `n` counts from 1. `calls` were sent, `info` of them have an unknown outcome. `overlap` is
     the mean and `overlap_max` the greatest number of calls in flight during the concurrent
     part. `outcomes` is tool → outcome (``success``, ``refused``, …, ``info``) → times.
-    `unknown` holds a line for each thing that an oracle could not decide.
+    `unknown` holds a line for each thing that an oracle could not decide, `pairs` the pairs of
+    tools that were in flight at once.
     """
 
     n: int
@@ -91,6 +92,7 @@ class RunFinished:
     scheduler: str = ""
     outcomes: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     unknown: tuple[str, ...] = ()
+    pairs: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

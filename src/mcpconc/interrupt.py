@@ -67,15 +67,17 @@ async def interrupts(say: Callable[[str], None]) -> AsyncIterator[Interrupts]:
 
     failure: Exception | None = None
     token = _around.set(state)
-    async with anyio.create_task_group() as tasks:
-        await tasks.start(watch)
-        try:
-            with anyio.CancelScope() as scope:
-                state.scopes.append(scope)
-                yield state
-        except Exception as error:  # not out of the group, which would put it into one
-            failure = error
-        tasks.cancel_scope.cancel()
-    _around.reset(token)
+    try:
+        async with anyio.create_task_group() as tasks:
+            await tasks.start(watch)
+            try:
+                with anyio.CancelScope() as scope:
+                    state.scopes.append(scope)
+                    yield state
+            except Exception as error:  # not out of the group, which would put it into one
+                failure = error
+            tasks.cancel_scope.cancel()
+    finally:
+        _around.reset(token)
     if failure is not None:
         raise failure

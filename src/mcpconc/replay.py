@@ -79,9 +79,11 @@ async def replay(
     work: Path,
     emit: Emit,
     start: Start = Start.ORDINARY,
+    enough: Callable[[int, int], bool] = lambda reproduced, tried: False,
 ) -> Replay:
     """Run the program of `trace` `times` times with its scheduler and identity mode, on the
     target SPEC `target` (the trace's own where that is empty); calls start as `start` says.
+    Fewer tries are made where `enough` says so of those that reproduced it and all.
 
     Where a schedule was recorded each try follows it. Elsewhere the recorded scheduler seed comes
     first, and further tries draw new ones, so that a race of timing gets more than one chance.
@@ -134,6 +136,8 @@ async def replay(
                             if f.fingerprint.head() != head
                         }
                         emit(ReplayTried(n=n + 1, of=times, reproduced=hit))
+                        if enough(hits, tried):
+                            break
         except TargetError as trouble:
             error = str(trouble)
             emit(ReplayTried(n=tried + 1, of=times, reproduced=None, text=error))

@@ -31,7 +31,7 @@ from mcpconc.trace import Trace
 from mcpconc.vitals import Vitals
 from mcpconc.world import ProbeMode, World, world
 
-__all__ = ["Execution", "Ran", "Rig", "in_flight", "outcomes", "rig"]
+__all__ = ["Execution", "Ran", "Rig", "in_flight", "outcomes", "pairs", "rig"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,3 +276,20 @@ def in_flight(history: History) -> tuple[float, int]:
         elif event.type is not EventType.NOTE:
             now -= 1
     return (total / count if count else 0.0), most
+
+
+def pairs(history: History) -> tuple[tuple[str, str], ...]:
+    """The pairs of tools that were in flight at once in the concurrent part, each sorted."""
+    tools = {op.call: op.tool for op in history.operations if op.phase.value == "lane"}
+    now: Counter[str] = Counter()
+    met: set[tuple[str, str]] = set()
+    for event in history.events:
+        tool = tools.get(event.call)
+        if tool is None or event.type is EventType.NOTE:
+            continue
+        if event.type is EventType.INVOKE:
+            met |= {(min(tool, other), max(tool, other)) for other in +now}
+            now[tool] += 1
+        else:
+            now[tool] -= 1
+    return tuple(sorted(met))

@@ -134,3 +134,34 @@ def test_each_signal_ends_the_innermost_scope_that_is_left(number: signal.Signal
     anyio.run(work)
     assert ended == ["work"]
     assert len(heard) == 2
+
+
+def test_a_part_within_is_ended_on_its_own_or_by_a_signal() -> None:
+    async def part(done: list[str]) -> bool:
+        async with interrupts(lambda text: None) as inner:
+            with anyio.CancelScope() as scope:
+                inner.scopes.append(scope)
+                await anyio.sleep(30)
+            done.append("written")
+        return bool(inner)
+
+    async def whole() -> None:
+        done: list[str] = []
+        async with interrupts(lambda text: None) as outer, anyio.create_task_group() as tasks:
+
+            async def end(signalled: bool) -> None:
+                await anyio.sleep(0.05)
+                assert outer.inner is not None
+                if signalled:
+                    signal.raise_signal(signal.SIGINT)
+                else:
+                    outer.inner.cancel()
+
+            for signalled in (False, True):
+                tasks.start_soon(end, signalled)
+                assert await part(done)
+                assert bool(outer) is signalled
+                assert outer.inner is None
+        assert done == ["written"] * 2
+
+    anyio.run(whole)

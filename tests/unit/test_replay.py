@@ -96,6 +96,21 @@ def test_how_often_it_came_back(
     assert (result.status, result.reproduced, result.tried) == (status, reproduced, tried)
 
 
+def test_no_more_tries_than_are_enough(script: Script, tmp_path: Path) -> None:
+    script.shows = Luck(2, 3)
+    asked: list[tuple[int, int]] = []
+
+    def enough(reproduced: int, tried: int) -> bool:
+        asked.append((reproduced, tried))
+        return reproduced > 0
+
+    result = anyio.run(
+        *(replays.replay, saved(tmp_path), 5, "", tmp_path, quietly, Start.ORDINARY, enough)
+    )
+    assert (result.reproduced, result.tried) == (1, 2)
+    assert asked == [(0, 1), (1, 2)]
+
+
 def test_what_is_run(script: Script, tmp_path: Path) -> None:
     again(script, Luck(), tmp_path)
     assert script.opened == [(str(tmp_path / "ledger-correct.toml"), "explicit", 2)]

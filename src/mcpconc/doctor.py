@@ -19,6 +19,7 @@ from mcpconc.strategies import CascadeMachine
 from mcpconc.strategies.handover import FIRST_ISSUE, OVERVIEWS
 from mcpconc.target import resolve
 from mcpconc.target.base import Identity, Target
+from mcpconc.target.warm import Start
 from mcpconc.trace import environment
 
 __all__ = ["Check", "Health", "doctor", "probe"]
@@ -74,22 +75,25 @@ class Health:
         return "\n".join(lines) + "\n"
 
 
-async def doctor(spec: str, work: Path, emit: Emit) -> Health:
-    """Install, start and probe the target; what goes wrong is an answer, not an error.
+async def doctor(spec: str, work: Path, emit: Emit, start: Start = Start.ORDINARY) -> Health:
+    """Install, start and probe the target, whose calls start as `start` says; what goes wrong is
+    an answer, not an error.
 
-    :raises UsageError: if `spec` is not a target.
+    :raises UsageError: if `spec` is not a target, or one whose calls cannot start so.
     """
     target = resolve(spec)
     checks: list[Check] = []
     async with interrupts(lambda text: emit(TargetProgress(text))) as signals:
         try:
-            await _examine(target, work, emit, checks)
+            await _examine(target, work, emit, checks, start)
         except TargetError as error:
             checks.append(Check("target", "bad", str(error)))
     return Health(target.name, tuple(checks), bool(signals))
 
 
-async def _examine(target: Target, work: Path, emit: Emit, checks: list[Check]) -> None:
+async def _examine(
+    target: Target, work: Path, emit: Emit, checks: list[Check], start: Start
+) -> None:
     def progress(text: str) -> None:
         emit(TargetProgress(text))
 
@@ -106,7 +110,7 @@ async def _examine(target: Target, work: Path, emit: Emit, checks: list[Check]) 
     await target.install(progress)
     say("target", "ok", f"{target.name}, version {target.version or 'unknown'}")
     identity = Identity.ISOLATED if Identity.ISOLATED in target.identities else target.identities[0]
-    async with rig(target, identity, 1, work, progress) as on:
+    async with rig(target, identity, 1, work, progress, start) as on:
         say("server", "ok", "started and answered `initialize`")
         listed = sorted(await on.tools())
         checks.append(_tools(target, listed))

@@ -85,11 +85,12 @@ class Stress:
     agents: tuple[int, ...] = key((1, 2, 5, 10), "the ladder; 1 is the baseline", least=1)
     baseline: int = key(12, "calls of each scenario with one agent", least=1)
     calls: int = key(40, "calls of each scenario with every other number", least=1)
-    programs: int = key(2, "fresh worlds that a phase is cut into", least=1)
+    lane: int = key(20, "calls of an agent in a program; each has a fresh world", least=1)
     own: int = key(5, "worlds of their own for up to so many agents", least=0)
     observe: bool = key(False, "count inside the target, in phases of their own")
     observed: int = key(20, "calls of such a phase", least=1)
     settings: tuple[str, ...] = key(("default",), "configurations of the target")
+    minimise: float = key(10.0, "seconds for findings of one number of agents", least=0)
     start: str = key("ordinary", "how calls start whose latency counts", of=STARTS[1:])
 
 

@@ -17,7 +17,7 @@ import anyio.lowlevel
 import pytest
 
 import mcpconc
-from mcpconc import oracle, verbs
+from mcpconc import oracle
 from mcpconc.cli import main
 from mcpconc.errors import Exit, TargetError, UsageError
 from mcpconc.events import CampaignFinished, CampaignStarted, InfraTrouble, ReplayTried
@@ -25,6 +25,7 @@ from mcpconc.lineup.same import Volatile
 from mcpconc.oracle.base import Finding, Fingerprint, Result, Run
 from mcpconc.strategies import CascadeMachine
 from mcpconc.trace import Trace, load
+from mcpconc.verbs import said
 from mcpconc.verdict import Verdict
 from samples import lost_task
 
@@ -289,7 +290,7 @@ def test_quiet(asked: dict[str, Any], capsys: Capture) -> None:
 def test_colours(
     asked: dict[str, Any], capsys: Capture, saved: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(verbs, "_is_terminal", lambda stream: True)
+    monkeypatch.setattr(said, "_is_terminal", lambda stream: True)
     monkeypatch.delenv("NO_COLOR", raising=False)
     main(["show", "lost-task"])
     assert "\x1b[1;31m✗" in capsys.readouterr().out

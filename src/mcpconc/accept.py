@@ -34,10 +34,13 @@ def from_traces(old: Baseline, path: Path, roots: Sequence[Path], reason: str) -
     return Baseline(path, tuple(_together(fresh, old.findings)), old.thresholds)
 
 
-def from_gate(gated: Gated, old: Baseline, path: Path, kept: Path, reason: str) -> Baseline:
+def from_gate(
+    gated: Gated, old: Baseline, path: Path, kept: Sequence[Path], reason: str
+) -> Baseline:
     """A baseline at `path` with which this gate would have passed. Traces of new findings are
-    copied to `kept`; entries that are stale are dropped, and those that have expired stay so, for
-    somebody to decide. What only forked calls have shown is not listed.
+    copied to the first of `kept` unless they are in one of these. Entries that are stale are
+    dropped, and those that have expired stay so, for somebody to decide. What only forked calls
+    have shown is not listed.
 
     :raises UsageError: if a trace cannot be copied or read.
     """
@@ -90,13 +93,13 @@ def _from(path: Path, trace: Path) -> str:
     return Path(os.path.relpath(trace.resolve(), path.parent.resolve())).as_posix()
 
 
-def _copied(trace: Path, kept: Path) -> Path:
-    """Where the trace is kept; one that is somewhere below already stays."""
-    if trace.resolve().is_relative_to(kept.resolve()):
+def _copied(trace: Path, kept: Sequence[Path]) -> Path:
+    """Where the trace is kept."""
+    if any(trace.resolve().is_relative_to(root.resolve()) for root in kept):
         return trace
-    there = kept / trace.name
+    there = kept[0] / trace.name
     try:
         shutil.copytree(trace, there, dirs_exist_ok=True)
     except OSError as error:
-        raise UsageError(f"cannot keep {trace} in {kept}: {error}") from error
+        raise UsageError(f"cannot keep {trace} in {kept[0]}: {error}") from error
     return there

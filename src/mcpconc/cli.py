@@ -12,7 +12,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from mcpconc import __version__
+from mcpconc import __version__, gateflags
+from mcpconc.argtypes import names as _names
+from mcpconc.argtypes import positive as _positive
+from mcpconc.argtypes import probability as _probability
+from mcpconc.argtypes import seconds as _seconds
 from mcpconc.errors import Exit, McpconcError, UsageError, leaves
 from mcpconc.manual import DESCRIPTION, EXAMPLES, EXITS
 
@@ -85,6 +89,10 @@ def parser() -> Parser:
     _selftest(verb("selftest", "plant bugs in the reference server and see the oracles catch them"))
 
     _bench(verb("bench", "measure what judging histories costs"))
+
+    gateflags.stress(verb("stress", "measure a target under load, and judge it"))
+    gateflags.gate(verb("gate", "decide whether a release may go out"))
+    gateflags.diff(verb("diff", "run the same programs on two targets and compare them"))
 
     verb(
         "list", "list oracles, schedulers, faults, identity modes, machines, tools, targets, traces"
@@ -299,45 +307,6 @@ def _traces(to: argparse.ArgumentParser, *, several: bool = False) -> None:
         to.add_argument("trace", nargs="+", metavar="PATH|ID", help=about)
     else:
         to.add_argument("trace", metavar="PATH|ID", help=about)
-
-
-def _positive(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 on")
-    return int(text)
-
-
-def _probability(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to 1")
-    return value
-
-
-def _seconds(text: str) -> float:
-    """``90``, ``90s``, ``5m``, ``1h30m``"""
-    total, digits = 0.0, ""
-    for character in text + ("" if text[-1:].isalpha() else "s"):
-        if character.isdigit() or character == ".":
-            digits += character
-            continue
-        try:
-            total += float(digits) * {"s": 1, "m": 60, "h": 3600}[character]
-        except (ValueError, KeyError):
-            raise argparse.ArgumentTypeError(
-                f"{text!r} is not a time such as 90s, 5m or 1h30m"
-            ) from None
-        digits = ""
-    if total <= 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is no time at all")
-    return total
-
-
-def _names(text: str) -> list[str]:
-    return [name.strip() for name in text.split(",") if name.strip()]
 
 
 def main(argv: Sequence[str] | None = None) -> int:

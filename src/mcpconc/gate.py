@@ -27,7 +27,7 @@ from mcpconc.target import resolve
 from mcpconc.thresholds import evaluate, parse
 from mcpconc.trace import environment
 
-__all__ = ["SUMMARY", "GateConfig", "Gated", "gate"]
+__all__ = ["STAGES", "SUMMARY", "GateConfig", "Gated", "gate"]
 
 SUMMARY = 1
 """Version of the summary document."""
@@ -40,14 +40,16 @@ NEW, KNOWN, UNCONFIRMED = "new", "known", "unconfirmed"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GateConfig:
-    """What a gate does. `skip` are stages that are left out, `command` the words that started it;
-    `today` decides what has expired, `now` what the document says of its beginning."""
+    """What a gate does. `skip` are stages that are left out, `command` the words that started it,
+    `kind` what the document calls itself (``gate``, or ``stress`` where that is all). `now` says
+    when it began, and so what has expired."""
 
     out: Path
     settings: Settings
     baseline: Baseline = field(default_factory=Baseline)
     skip: frozenset[str] = frozenset()
     command: str = "mcpconc gate"
+    kind: str = "gate"
     stages: Mapping[str, Stage] = field(default_factory=lambda: STAGES)
     clock: Callable[[], float] = field(default=time.monotonic)
     now: Callable[[], datetime] = field(default=lambda: datetime.now(UTC))
@@ -140,7 +142,7 @@ def _frame(config: GateConfig, work: Gate, began: datetime, seconds: float) -> d
     target, facts = work.target, environment()
     return {
         "mcpconc_summary": SUMMARY,
-        "kind": "gate",
+        "kind": config.kind,
         "made_by": {
             "name": "mcpconc",
             "version": __version__,

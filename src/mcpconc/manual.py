@@ -126,6 +126,54 @@ examples:
   mcpconc bench linearize c10-ok.txt --whole         all keys as one object
   mcpconc bench linearize traces
 """,
+    "stress": """\
+Each SCENARIO is a family of programs that all oracles judge: sessions created at the same moment
+(bootstrap), git checkpoints (checkpoints), mixed reads and writes (database), all tools at once
+(tools), whole loops (cascade). It is run by one agent, then by more, in one world and in worlds of
+their own, so that a slow machine is not taken for a locking problem. A percentile is told only
+where there are calls enough: 50 for p90, 100 for p95, 500 for p99.
+
+examples:
+  mcpconc stress
+  mcpconc stress database tools --ladder 1,5,10 --calls 100
+  mcpconc stress --threshold 'calls.p95 < 2s' --threshold 'rss.per_agent < 500MB'
+  mcpconc stress --observe --settings default,production --report markdown
+""",
+    "gate": """\
+Stages: doctor (can the target be used?), canary (are planted bugs seen?), traces (do saved ones
+still fail?), fuzz, faults, stress; then thresholds. Each is bounded in time. Findings that the
+baseline lists are known and pass; others fail, and so do thresholds that are missed, entries that
+have expired, and stale ones: without a trace, or so often replayed in vain that luck does not
+explain it. A run that could hardly have failed (little overlap, few tools, few programs) is
+inconclusive, and so is a threshold that was not measured, unless its stage was left out.
+
+Profiles: smoke (about 2 minutes), release (about 20), nightly (hours); mcpconc.toml or
+[tool.mcpconc] in pyproject.toml changes them, and flags go before both.
+
+Exit 1 on a new finding, a missed threshold or a bad entry; 2 where it is inconclusive; 3 where the
+target cannot be used; 70 where the canary is not seen. OUT/summary.json has all figures.
+
+examples:
+  mcpconc gate --profile smoke
+  mcpconc gate --report markdown,junit --report-dir reports
+  mcpconc gate --target empirica==1.13.51 --no-baseline --skip faults
+  mcpconc gate --set stress.calls=100 --threshold 'calls.p95 < 3s'
+  mcpconc gate --update-baseline --reason 'known, see issue 12'
+  mcpconc gate --baseline-from-traces --baseline gate/baseline.toml
+""",
+    "diff": """\
+Programs are the same on both, and the two take turns, first one, then the other, so that load is
+the same. Only tools that both offer are called, under whatever name each has them; what only one
+offers is listed. Latencies are compared by a permutation test on the times of the same program's
+calls, adjusted for their number (Holm); findings and what calls do inside are listed where they
+differ. Exit 1 where B has a finding that A has not, or is significantly slower; 2 where nothing was
+compared.
+
+examples:
+  mcpconc diff --a empirica==1.13.51 --b empirica
+  mcpconc diff --a empirica --b empirica@../empirica --runs 40 --start fork
+  mcpconc diff --a reference --b reference+slow-lock
+""",
     "list": """\
 examples:
   mcpconc list

@@ -23,7 +23,7 @@ from mcpconc.report.selftest import selftest_document
 from mcpconc.target import resolve
 from mcpconc.target.warm import Start, check_start
 from mcpconc.trace import find, load
-from mcpconc.verbs import asked, said
+from mcpconc.verbs import asked, gates, said
 from mcpconc.verdict import Verdict
 
 __all__ = ["VERBS"]
@@ -291,5 +291,8 @@ VERBS: dict[str, Callable[[Namespace], Exit]] = {
     "doctor": doctor,
     "selftest": selftest,
     "bench": bench,
+    "stress": gates.stress,
+    "gate": gates.gate,
+    "diff": gates.diff,
     "list": list_,
 }

@@ -10,7 +10,7 @@ from __future__ import annotations
 import platform
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
@@ -207,10 +207,9 @@ def _findings(config: GateConfig, work: Gate) -> list[dict[str, Any]]:
             continue
         f = met.finding.fingerprint
         trace = str(met.path) if met.path else None
-        what = f"{f.property} {f.kind}" + (f".{f.field}" if f.field else "")
         found[name] = {
             "fingerprint": f.digest(),
-            "title": f"{what}  {' ‖ '.join(f.tools or met.involved or ())}".rstrip(),
+            "title": replace(f, tools=f.tools or met.involved or ()).title(),
             "label": met.finding.label.value,
             "oracle": f.oracle,
             "property": f.property,

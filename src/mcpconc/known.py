@@ -119,7 +119,7 @@ def entry_of(trace: Trace, path: str, reason: str) -> Known:
         field=f.field,
         tools=f.tools,
         label=finding.label.value,
-        title=f"{f.property} {f.kind}" + (f".{f.field}" if f.field else ""),
+        title=f.title(),
         trace=path,
         failed=shrink.failed if shrink else 0,
         of=shrink.of if shrink else 0,

@@ -163,11 +163,11 @@ examples:
 """,
     "diff": """\
 Programs are the same on both, and the two take turns, first one, then the other, so that load is
-the same. Only tools that both offer are called, under whatever name each has them; what only one
-offers is listed. Latencies are compared by a permutation test on the times of the same program's
-calls, adjusted for their number (Holm); findings and what calls do inside are listed where they
-differ. Exit 1 where B has a finding that A has not, or is significantly slower; 2 where nothing was
-compared.
+the same. Only tools that both offer are called, by the same name; what only one offers is listed.
+Findings, latencies and, with --observe, what calls do inside are compared program by program, with
+a permutation test, adjusted for how many there are (Holm). Exit 1 where B shows significantly more
+of a finding, or is significantly slower; 2 where a finding was seen in B alone, but too seldom to
+tell, or nothing was compared.
 
 examples:
   mcpconc diff --a empirica==1.13.51 --b empirica

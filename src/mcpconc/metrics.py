@@ -14,6 +14,9 @@ __all__ = ["METRICS", "Asked", "Metric", "Unmeasured", "Value"]
 
 Document = Mapping[str, Any]
 
+ALL = "all"
+"""What the document calls all scenarios together."""
+
 MIB = 2.0**20
 PERCENTILES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99}
 
@@ -42,6 +45,7 @@ class Asked:
             phase
             for phase in self.document.get("phases") or ()
             if phase["placement"] == "one"
+            and not phase.get("observed")
             and phase["agents"] == self.agents
             and phase["settings"] == filters.get("settings", "default")
             and filters.get("scenario", phase["scenario"]) == phase["scenario"]
@@ -150,8 +154,11 @@ def _slowdown(which: str) -> Callable[[Asked], Value]:
             (entry["scenario"], entry)
             for entry in asked.document.get("slowdown") or ()
             if entry["agents"] == asked.agents
+            and entry.get("settings", "default") == asked.filters.get("settings", "default")
             and asked.filters.get("scenario", entry["scenario"]) == entry["scenario"]
         ]
+        if "scenario" not in asked.filters:
+            entries = [pair for pair in entries if pair[0] == ALL] or entries
         known = [(name, entry[which]["value"]) for name, entry in entries if entry[which]]
         if not entries or len(known) < len(entries):
             missing = ", ".join(name for name, entry in entries if not entry[which])
@@ -265,8 +272,7 @@ def _table() -> Iterator[tuple[str, Metric]]:
         ("raw", "how much slower so many agents are than one"),
         ("shared", "how much slower so many are in one world than in worlds of their own"),
     ):
-        takes = ("agents", "scenario")
-        yield f"slowdown.{which}", Metric(about, "share", takes, _slowdown(which))
+        yield f"slowdown.{which}", Metric(about, "share", phases, _slowdown(which))
     rss = _of_phases(lambda phase: (phase.get("rss_per_agent_mib") or {}).get("max"), MIB)
     yield "rss.per_agent", Metric("most memory of an agent's processes", "memory", phases, rss)
     growth = _of_phases(lambda phase: phase.get("rss_growth_mib_per_100_calls"), MIB)

@@ -13,7 +13,7 @@ __all__ = ["PROFILES"]
 
 PROFILES: Mapping[str, Mapping[str, Any]] = {
     # forked: the doctor's 60 calls, one after another (15 s), some replays (15 s), 12 programs
-    # (20 s); not forked: 10 calls by one agent (10 s), 50 by five in one world and in five (23 s
+    # (20 s); not forked: 10 calls by one agent (10 s), 60 by five in one world and in five (27 s
     # each). A percentile of 95 would take 100.
     "smoke": {
         "about": "about 2 minutes: is anything badly broken?",
@@ -33,8 +33,8 @@ PROFILES: Mapping[str, Mapping[str, Any]] = {
         "stress.scenarios": ("tools",),
         "stress.agents": (1, 5),
         "stress.baseline": 10,
-        "stress.calls": 50,
-        "stress.lane": 5,
+        "stress.calls": 60,
+        "stress.lane": 6,
         "stress.own": 5,
         "stress.minimise": 0.0,
     },

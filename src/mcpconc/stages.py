@@ -24,6 +24,7 @@ from mcpconc.errors import Exit, McpconcError, UsageError
 from mcpconc.events import (
     CampaignEvent,
     CampaignFinished,
+    CampaignStarted,
     Emit,
     PlantState,
     RunFinished,
@@ -39,6 +40,9 @@ from mcpconc.trace import Trace, load
 from mcpconc.verdict import Verdict
 
 __all__ = ["STAGES", "Gate", "Seen", "Stage", "family", "within"]
+
+STARTING = 60.0
+"""Seconds in which a campaign may bring its servers up, which its time does not count."""
 
 GRACE = 20.0
 """Seconds that a stage has to clean up when its time is up, before it is cut short again."""
@@ -89,6 +93,8 @@ class Gate:
     vacuous: list[str] = field(default_factory=list)
     seen: Seen = field(default_factory=Seen)
     ended: tuple[Exit, str] | None = None
+    begun: anyio.Event = field(default_factory=anyio.Event)
+    """Set when a campaign has its servers up."""
 
     @property
     def work(self) -> Path:
@@ -98,6 +104,8 @@ class Gate:
         """What stages emit: looked at, and passed on."""
         if isinstance(event, RunFinished):
             self.seen.add(event)
+        if isinstance(event, CampaignStarted):
+            self.begun.set()
         self.emit(event)
 
     def start(self) -> Start:
@@ -125,12 +133,18 @@ class Gate:
 Stage = Callable[[Gate], Awaitable[None]]
 
 
-async def within(gate: Gate, seconds: float, work: Callable[[], Awaitable[T]]) -> T:
-    """Do this; when the time is up, end it as a signal would, and harder after a while."""
+async def within(
+    gate: Gate, seconds: float, work: Callable[[], Awaitable[T]], starting: float = 0.0
+) -> T:
+    """Do this; when the time is up, end it as a signal would, and harder after a while. The time
+    begins when a campaign does, or after `starting` seconds."""
+    gate.begun = anyio.Event()
     failure: Exception | None = None
     result: list[T] = []
 
     async def end() -> None:
+        with anyio.move_on_after(starting):
+            await gate.begun.wait()
         for wait in (seconds, GRACE, GRACE):
             await anyio.sleep(wait)
             if gate.signals.inner is not None:
@@ -337,7 +351,7 @@ def _fuzzing(gate: Gate, out: Path) -> campaign.FuzzConfig:
 
 async def _campaign(gate: Gate, config: campaign.FuzzConfig, limit: float) -> dict[str, Any]:
     config.out.mkdir(parents=True, exist_ok=True)
-    done = await within(gate, limit, partial(campaign.fuzz, config, gate.tell))
+    done = await within(gate, limit, partial(campaign.fuzz, config, gate.tell), STARTING)
     gate.found += map(met, done.kept)
     return _told(done)
 
@@ -389,7 +403,7 @@ async def load_(gate: Gate) -> None:
         clock=gate.clock,
     )
     config.out.mkdir(parents=True, exist_ok=True)
-    done = await within(gate, wanted.time + GRACE, partial(stress, config, gate.tell))
+    done = await within(gate, wanted.time, partial(stress, config, gate.tell), STARTING)
     gate.found += map(met, done.kept)
     told = dict(done.document())
     gate.unmeasured += told.pop("unmeasured", [])

@@ -91,7 +91,7 @@ def test_a_profile_of_ones_own(tmp_path: Path) -> None:
         "other",
         9,
         40,
-        50,
+        60,
     )
 
 

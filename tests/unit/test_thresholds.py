@@ -217,6 +217,26 @@ def test_all_scenarios_together_where_the_document_has_them() -> None:
     assert told("calls.p95{scenario=tools} < 2s", document)["passed"] is None
 
 
+def test_slowdown_is_of_all_scenarios_where_the_document_has_that() -> None:
+    entries = [
+        {"scenario": name, "agents": 5, "settings": how, "raw": None, "shared": estimate(value)}
+        for name, how, value in (
+            ("tools", "default", 0.5),
+            ("all", "default", 0.1),
+            ("all", "production", 0.3),
+        )
+    ]
+    document = summary(slowdown=entries)
+    assert told("slowdown.shared < 20%", document)["actual"] == 10.0
+    assert told("slowdown.shared{scenario=tools} < 20%", document)["actual"] == 50.0
+    assert told("slowdown.shared{settings=production} < 20%", document)["actual"] == 30.0
+
+
+def test_phases_with_the_probe_give_no_latency() -> None:
+    document = summary(phase(), phase(observed=True, latency=latency(p95=9.0)))
+    assert told("calls.p95 < 2s", document)["passed"] is True
+
+
 def test_overlap_of_a_gate_without_stress_is_that_of_fuzzing() -> None:
     fuzz = {"overlap": {"mean": 1.5, "max": 4}, "undecided": 1, "programs": 4}
     document = summary(fuzz=fuzz)

@@ -65,6 +65,11 @@ class Fingerprint:
         """Eight hex digits that name the whole fingerprint."""
         return hashlib.sha256("\0".join((*self.head(), *self.tools)).encode()).hexdigest()[:8]
 
+    def title(self) -> str:
+        """``lost task.status  goals_add_task ‖ goals_complete``"""
+        what = f"{self.property} {self.kind}" + (f".{self.field}" if self.field else "")
+        return f"{what}  {' ‖ '.join(self.tools)}".rstrip()
+
     def __str__(self) -> str:
         what = f"{self.property} {self.kind}" + (f".{self.field}" if self.field else "")
         return f"{self.oracle}: {what}" + (f" ({' ‖ '.join(self.tools)})" if self.tools else "")

@@ -4,7 +4,7 @@ not measured. Pure; what is drawn at random for intervals follows from the seed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from random import Random
 from typing import Any
 
@@ -57,6 +57,7 @@ def document(
         "target": dict(target),
         "machine": dict(machine),
         "phases": [_phase(phase, kept, seed, class_of) for phase in done],
+        "pooled": list(_pooled(done)),
         "slowdown": slowdown(done, seed),
         "bottlenecks": bottlenecks(total(phase.inside or () for phase in done)),
         "settings": [
@@ -116,6 +117,24 @@ def _phase(
             dict.fromkeys(line for group in phase.groups for line in group.undecided)
         )[:5],
     }
+
+
+def _pooled(phases: Sequence[Measured]) -> Iterator[dict[str, Any]]:
+    """The latencies of all scenarios with one number of agents together: there may be calls enough
+    for a percentile where none of them has so many."""
+    together: dict[tuple[int, str, str], list[Timed]] = {}
+    for phase in phases:
+        if not phase.observed:
+            name = (phase.agents, phase.placement.value, phase.settings)
+            together.setdefault(name, []).extend(phase.calls)
+    for (agents, placement, settings), calls in together.items():
+        yield {
+            "agents": agents,
+            "placement": placement,
+            "settings": settings,
+            "calls": len(calls),
+            "latency": _latency(calls),
+        }
 
 
 def _name(phase: Measured) -> str:

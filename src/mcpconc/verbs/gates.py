@@ -25,6 +25,7 @@ from mcpconc.events import (
     TraceSaved,
 )
 from mcpconc.jsontext import readable, write
+from mcpconc.report.diff import diff_text
 from mcpconc.report.gate import gate_text
 from mcpconc.settings import Settings, schema
 from mcpconc.target import resolve
@@ -103,7 +104,36 @@ def stress(args: Namespace) -> Exit:
 
 
 def diff(args: Namespace) -> Exit:
-    raise NotImplementedError
+    from mcpconc import compare as compares
+
+    asked.need_git()
+    for spec in (args.a, args.b):
+        check_start(resolve(spec), Start(args.start))
+    config = compares.CompareConfig(
+        out=asked.writable(args.out),
+        a=args.a,
+        b=args.b,
+        agents=args.agents,
+        runs=args.runs,
+        calls=args.calls,
+        seed=args.seed,
+        identity=args.identity,
+        start=Start(args.start),
+        observe=args.observe,
+        alpha=args.alpha,
+        max_time=args.max_time,
+        command=_command(),
+    )
+    log.configure(args.out / log.NAME, verbose=args.verbose - args.quiet)
+    with said.console(args) as console:
+        done = anyio.run(compares.compare, config, log.recorded(console))
+    document = dict(done.document)
+    write(args.out / "diff.json", readable(document) + "\n")
+    if args.json:
+        said.document(document)
+    else:
+        said.say(diff_text(document, width=said.width(sys.stdout)))
+    return done.exit
 
 
 # ------------------------------------------------------------------ what was asked

@@ -18,7 +18,7 @@ import anyio.to_thread
 
 from mcpconc import __version__, differences
 from mcpconc.campaign import Tally
-from mcpconc.differences import Shown
+from mcpconc.differences import Head, Pair, Shown
 from mcpconc.errors import Exit, TargetError, UsageError
 from mcpconc.events import Emit, InfraTrouble, TargetProgress
 from mcpconc.history import EventType, History
@@ -41,6 +41,16 @@ VERSION = 1
 BATCH = 20
 SCHEDULERS = ("free", "barrier")
 """By turns. Both leave calls as fast as they are; a convoy would not."""
+
+WARM = 1
+"""Programs that are run first and do not count: servers are slower at their first calls."""
+
+AGAIN = 10
+"""Further runs on each of a program that showed something on one of them alone: what always comes
+back is then no luck (2 of 1024 sign patterns)."""
+
+AGAIN_PROGRAMS = 3
+"""Programs at most that are run again."""
 
 TROUBLES = 3
 """Times in a row that a target may fail before the comparison gives up."""
@@ -92,7 +102,10 @@ class _Work:
     targets: tuple[Target, Target]
     emit: Emit
     rigs: list[Rig] = field(default_factory=list)
-    pairs: list[tuple[Shown, Shown]] = field(default_factory=list)
+    pairs: list[Pair] = field(default_factory=list)
+    first: dict[Head, tuple[Program, int]] = field(default_factory=dict)
+    """The program, by number, that showed a finding first."""
+    again: dict[Head, list[Pair]] = field(default_factory=dict)
     tools: dict[str, list[str]] = field(default_factory=dict)
     traces: dict[tuple[str, ...], dict[str, str]] = field(default_factory=dict)
     counted: list[Counter[str]] = field(default_factory=lambda: [Counter(), Counter()])
@@ -129,7 +142,9 @@ async def compare(config: CompareConfig, emit: Emit) -> Compared:
             machine = await _common(work)
             with anyio.CancelScope() as scope:
                 signals.scopes.append(scope)
-                stop = await _all(work, machine, config.clock())
+                since = config.clock()
+                stop = await _all(work, machine, since)
+                await _once_more(work, since)
     return Compared(_document(work, stop, bool(signals), began, config.clock() - started))
 
 
@@ -174,14 +189,18 @@ async def _all(work: _Work, machine: type[ProgramMachine], started: float) -> st
     for n in count():
         if len(work.pairs) >= config.runs:
             return f"{config.runs} programs done"
-        if config.max_time is not None and config.clock() - started >= config.max_time:
+        if _late(config, started):
             return "time is up"
         program = await anyio.to_thread.run_sync(next, programs, None)
         if program is None:
             return "the strategy has no more programs"
         try:
-            await _pair(work, program, n)
+            pair = await _pair(work, program, n)
             troubles = 0
+            if n >= WARM:
+                work.pairs.append(pair)
+                for finding in (f for one in pair for f in one.findings):
+                    work.first.setdefault(finding.fingerprint.head(), (program, n))
         except TargetError as error:
             work.infra += 1
             troubles += 1
@@ -201,18 +220,46 @@ def _programs(config: CompareConfig, machine: type[ProgramMachine]) -> Iterator[
         yield from islice(fresh, BATCH)
 
 
-async def _pair(work: _Work, program: Program, n: int) -> None:
+def _late(config: CompareConfig, started: float) -> bool:
+    return config.max_time is not None and config.clock() - started >= config.max_time
+
+
+async def _once_more(work: _Work, started: float) -> None:
+    """Run programs again that showed on one target alone what so few programs cannot tell from
+    luck."""
+    config = work.config
+    rows = differences.findings(work.pairs, config.alpha, config.seed)
+    heads: list[Head] = [
+        row["head"] for row in rows if not row["changed"] and 0 in (row["in_a"], row["in_b"])
+    ]
+    wanted = {work.first[head][0].digest(): work.first[head] for head in heads}
+    for program, n in list(wanted.values())[:AGAIN_PROGRAMS]:
+        pairs = []
+        try:
+            for turn in range(AGAIN):
+                if _late(config, started):
+                    break
+                pairs.append(await _pair(work, program, n, turn))
+        except TargetError as error:
+            work.infra += 1
+            work.emit(InfraTrouble(str(error)))
+        for head in heads:
+            if work.first[head][0].digest() == program.digest():
+                work.again[head] = pairs
+
+
+async def _pair(work: _Work, program: Program, n: int, turn: int = 0) -> Pair:
     """One program on both, the first one first in every other pair: what comes second finds the
     machine as the first one left it."""
     shown: dict[int, Shown] = {}
-    for side in (0, 1) if n % 2 == 0 else (1, 0):
+    for side in (0, 1) if (n + turn) % 2 == 0 else (1, 0):
         scheduler = SCHEDULERS[n // 2 % len(SCHEDULERS)]
         execution = await work.rigs[side].run(program, scheduler, work.config.seed * 7919 + n)
         work.emit(work.tally.add(execution, program.digest(), SIDES[side]))
         shown[side] = _shown(work, side, execution)
         for finding in execution.judgement.findings:
             _keep(work, side, execution, finding)
-    work.pairs.append((shown[0], shown[1]))
+    return shown[0], shown[1]
 
 
 def _shown(work: _Work, side: int, execution: Execution) -> Shown:
@@ -265,7 +312,7 @@ def _document(
     work: _Work, stop: str, interrupted: bool, began: datetime, seconds: float
 ) -> dict[str, Any]:
     config, pairs = work.config, work.pairs
-    rows = differences.findings(pairs, config.alpha, config.seed)
+    rows = differences.findings(pairs, config.alpha, config.seed, work.again)
     for row in rows:
         row["traces"] = work.traces.get(row.pop("head"), {})
     document: dict[str, Any] = {
@@ -298,6 +345,12 @@ def _document(
     return {**document, "exit": int(exit_), "stop": stop, "said": why}
 
 
+def _worse(row: Mapping[str, Any]) -> bool:
+    """Whether b shows it more often, in what was tested."""
+    tested = row["again"] or row
+    return bool(tested["in_b"] > tested["in_a"])
+
+
 def _verdict(work: _Work, document: Mapping[str, Any], interrupted: bool) -> tuple[Exit, str]:
     if interrupted:
         return Exit.INTERRUPTED, "interrupted"
@@ -306,7 +359,7 @@ def _verdict(work: _Work, document: Mapping[str, Any], interrupted: bool) -> tup
     if not work.pairs:
         return Exit.INCONCLUSIVE, "nothing was compared"
     rows = document["findings"]
-    more = [row for row in rows if row["changed"] and row["in_b"] > row["in_a"]]
+    more = [row for row in rows if row["changed"] and _worse(row)]
     slower = [row for row in document["latencies"] if row["changed"] and row["b"] > row["a"]]
     alone = [row for row in rows if row["in_b"] and not row["in_a"] and not row["changed"]]
     if more or slower:

@@ -11,7 +11,7 @@ from typing import Any
 from mcpconc.oracle.base import Finding
 from mcpconc.permutation import holm, paired
 
-__all__ = ["ALL", "Shown", "counts", "findings", "latencies"]
+__all__ = ["ALL", "Head", "Pair", "Shown", "counts", "findings", "latencies"]
 
 ALL = "all"
 """The name of all tools together."""
@@ -33,6 +33,9 @@ class Shown:
 
 Pair = tuple[Shown, Shown]
 """One program on both."""
+
+Head = tuple[str, str, str, str]
+"""Of a fingerprint."""
 
 
 def latencies(pairs: Sequence[Pair], alpha: float, seed: int = 0) -> list[dict[str, Any]]:
@@ -60,16 +63,24 @@ def counts(pairs: Sequence[Pair], alpha: float, seed: int = 0) -> list[dict[str,
     return _adjusted(rows, "count", alpha)
 
 
-def findings(pairs: Sequence[Pair], alpha: float, seed: int = 0) -> list[dict[str, Any]]:
-    """A row for each distinct finding: in how many programs each target showed it."""
-    heads: dict[tuple[str, str, str, str], Finding] = {}
+def findings(
+    pairs: Sequence[Pair],
+    alpha: float,
+    seed: int = 0,
+    again: Mapping[Head, Sequence[Pair]] | None = None,
+) -> list[dict[str, Any]]:
+    """A row for each distinct finding: in how many programs each target showed it. Where `again`
+    has further runs of the program that showed it first, these are tested, and not the programs
+    by which it was found."""
+    heads: dict[Head, Finding] = {}
     for pair in pairs:
         for one in pair:
             for finding in one.findings:
                 heads.setdefault(finding.fingerprint.head(), finding)
     rows: list[dict[str, Any]] = []
     for head, finding in sorted(heads.items()):
-        seen = [(float(_shows(a, head)), float(_shows(b, head))) for a, b in pairs]
+        seen = _seen(pairs, head)
+        repeated = _seen((again or {}).get(head, ()), head)
         f = finding.fingerprint
         rows.append(
             {
@@ -78,9 +89,9 @@ def findings(pairs: Sequence[Pair], alpha: float, seed: int = 0) -> list[dict[st
                 "oracle": f.oracle,
                 "summary": finding.summary,
                 "of": len(seen),
-                "in_a": int(sum(a for a, _ in seen)),
-                "in_b": int(sum(b for _, b in seen)),
-                "p": paired(seen, seed).p,
+                **_sides(seen),
+                "again": {"of": len(repeated), **_sides(repeated)} if repeated else None,
+                "p": paired(repeated or seen, seed).p,
             }
         )
     adjusted = holm({row["head"]: row["p"] for row in rows})
@@ -101,8 +112,17 @@ def _per_call(shown: Shown, name: str) -> float:
     return shown.counts.get(name, 0.0) / calls if calls else 0.0
 
 
-def _shows(shown: Shown, head: tuple[str, str, str, str]) -> bool:
-    return any(finding.fingerprint.head() == head for finding in shown.findings)
+def _seen(pairs: Sequence[Pair], head: Head) -> list[tuple[float, float]]:
+    """1 for each side that showed it."""
+
+    def shows(one: Shown) -> float:
+        return float(any(finding.fingerprint.head() == head for finding in one.findings))
+
+    return [(shows(a), shows(b)) for a, b in pairs]
+
+
+def _sides(seen: Sequence[tuple[float, float]]) -> dict[str, int]:
+    return {"in_a": int(sum(a for a, _ in seen)), "in_b": int(sum(b for _, b in seen))}
 
 
 def _compared(means: Sequence[tuple[float, float]], seed: int) -> dict[str, Any]:

@@ -49,9 +49,16 @@ def _findings(document: Document) -> Iterator[str]:
         return
     yield "findings, in how many programs of a and of b"
     for row in sorted(rows, key=lambda row: (not row["changed"], row["p"])):
+        again = row["again"]
+        tested = again or row
+        more = (
+            f", its program again {again['in_a']} and {again['in_b']} of {again['of']}"
+            if again
+            else ""
+        )
         yield (
-            f"  {_mark(row, row['in_b'] > row['in_a'])} {row['title']}   {row['in_a']} and"
-            f" {row['in_b']} of {row['of']}, p = {_p(row['adjusted'])}"
+            f"  {_mark(row, tested['in_b'] > tested['in_a'])} {row['title']}   {row['in_a']} and"
+            f" {row['in_b']} of {row['of']}{more}, p = {_p(row['adjusted'])}"
         )
         if (row["changed"] or not row["in_a"]) and row["traces"]:
             trace = row["traces"].get("b") or row["traces"]["a"]

@@ -89,6 +89,9 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         "doctor",
         "selftest",
         "bench",
+        "stress",
+        "gate",
+        "diff",
         "list",
     ],
 )

@@ -58,7 +58,7 @@ def _findings(document: Document) -> Iterator[str]:
         )
         yield (
             f"  {_mark(row, tested['in_b'] > tested['in_a'])} {row['title']}   {row['in_a']} and"
-            f" {row['in_b']} of {row['of']}{more}, p = {_p(row['adjusted'])}"
+            f" {row['in_b']} of {row['of']}{more}, p {_p(row['adjusted'])}"
         )
         if (row["changed"] or not row["in_a"]) and row["traces"]:
             trace = row["traces"].get("b") or row["traces"]["a"]
@@ -73,7 +73,7 @@ def _latencies(document: Document) -> Iterator[str]:
     for row in rows:
         yield (
             f"  {_mark(row, row['b'] > row['a'])} {row['tool']}  {row['a']:.4g} and {row['b']:.4g}"
-            f" ({row['change']:+.0%}), n = {row['n']}, p = {_p(row['adjusted'])}"
+            f" ({row['change']:+.0%}), n = {row['n']}, p {_p(row['adjusted'])}"
         )
     if few:
         yield f"  called by too few programs to tell: {', '.join(few)}"
@@ -86,7 +86,7 @@ def _counts(document: Document) -> Iterator[str]:
     for row in rows:
         yield (
             f"  {_mark(row, row['b'] > row['a'])} {row['count']}  {row['a']:.4g} and"
-            f" {row['b']:.4g}, n = {row['n']}, p = {_p(row['adjusted'])}"
+            f" {row['b']:.4g}, n = {row['n']}, p {_p(row['adjusted'])}"
         )
 
 
@@ -103,7 +103,7 @@ def _mark(row: Row, worse: bool) -> str:
 
 
 def _p(value: float) -> str:
-    return f"{value:.2g}" if value >= 0.001 else "<0.001"
+    return f"= {value:.2g}" if value >= 0.001 else "< 0.001"
 
 
 def _verdict(document: Document) -> str:

@@ -73,8 +73,8 @@ def _stages(document: Document) -> Iterator[str]:
     for name, outcomes in document["faults"].items():
         yield f"    {name}  {', '.join(f'{n}× {how}' for how, n in outcomes.items())}"
     if document["phases"]:
-        calls = sum(phase["calls"] for phase in document["phases"])
-        yield f"  stress  {len(document['phases'])} phases, {calls} calls"
+        calls, phases = sum(phase["calls"] for phase in document["phases"]), len(document["phases"])
+        yield f"  stress  {phases} phase{'s' * (phases != 1)}, {calls} calls"
     for name in document["skipped"]:
         yield f"  left out: {name} (--skip {name})"
 

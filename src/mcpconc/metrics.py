@@ -207,7 +207,9 @@ def _cpu(asked: Asked) -> Value:
 def _violations(*statuses: str) -> Callable[[Asked], Value]:
     def read(asked: Asked) -> Value:
         document = asked.document
-        if not any(document.get(key) for key in ("phases", "fuzz", "traces")):
+        fuzz, traces = document.get("fuzz"), document.get("traces") or ()
+        replayed = any(trace["tried"] for trace in traces)
+        if not (document.get("phases") or replayed or (fuzz and fuzz["programs"])):
             raise Unmeasured("nothing was judged")
         findings = document.get("findings") or ()
         return float(sum(not statuses or f["status"] in statuses for f in findings)), ""
@@ -231,7 +233,8 @@ def _overlap(which: str) -> Callable[[Asked], Value]:
 
     def read(asked: Asked) -> Value:
         fuzz = asked.document.get("fuzz")
-        if not asked.document.get("phases") and fuzz and not asked.filters:
+        of_phases = asked.document.get("phases") or asked.filters
+        if fuzz and fuzz["programs"] and not of_phases:
             return float(fuzz["overlap"][which]), "fuzz"
         phases = [(p["calls"], p["overlap"][which]) for p in asked.phases() if p["calls"]]
         if not phases:

@@ -42,7 +42,9 @@ from mcpconc.verdict import Verdict
 __all__ = ["STAGES", "Gate", "Seen", "Stage", "family", "within"]
 
 STARTING = 60.0
-"""Seconds in which a campaign may bring its servers up, which its time does not count."""
+"""Seconds in which a stage may bring its servers up, which its time does not count."""
+
+LATE = "cut short, for its time was up"
 
 GRACE = 20.0
 """Seconds that a stage has to clean up when its time is up, before it is cut short again."""
@@ -133,17 +135,15 @@ class Gate:
 Stage = Callable[[Gate], Awaitable[None]]
 
 
-async def within(
-    gate: Gate, seconds: float, work: Callable[[], Awaitable[T]], starting: float = 0.0
-) -> T:
+async def within(gate: Gate, seconds: float, work: Callable[[], Awaitable[T]]) -> T:
     """Do this; when the time is up, end it as a signal would, and harder after a while. The time
-    begins when a campaign does, or after `starting` seconds."""
+    begins when a campaign does, or after `STARTING` seconds."""
     gate.begun = anyio.Event()
     failure: Exception | None = None
     result: list[T] = []
 
     async def end() -> None:
-        with anyio.move_on_after(starting):
+        with anyio.move_on_after(STARTING):
             await gate.begun.wait()
         for wait in (seconds, GRACE, GRACE):
             await anyio.sleep(wait)
@@ -351,15 +351,15 @@ def _fuzzing(gate: Gate, out: Path) -> campaign.FuzzConfig:
 
 async def _campaign(gate: Gate, config: campaign.FuzzConfig, limit: float) -> dict[str, Any]:
     config.out.mkdir(parents=True, exist_ok=True)
-    done = await within(gate, limit, partial(campaign.fuzz, config, gate.tell), STARTING)
+    done = await within(gate, limit, partial(campaign.fuzz, config, gate.tell))
     gate.found += map(met, done.kept)
-    return _told(done)
+    late = done.exit is Exit.INTERRUPTED and not gate.signals
+    return {**_told(done), "stop": LATE if late else done.stop}
 
 
 def _told(done: CampaignFinished) -> dict[str, Any]:
     """A campaign by numbers; its findings stand with all others."""
     return {
-        "stop": done.stop,
         "seed": done.seed,
         "seconds": round(done.seconds, 3),
         "programs": done.runs,
@@ -403,13 +403,15 @@ async def load_(gate: Gate) -> None:
         clock=gate.clock,
     )
     config.out.mkdir(parents=True, exist_ok=True)
-    done = await within(gate, wanted.time, partial(stress, config, gate.tell), STARTING)
+    done = await within(gate, wanted.time, partial(stress, config, gate.tell))
     gate.found += map(met, done.kept)
     told = dict(done.document())
     gate.unmeasured += told.pop("unmeasured", [])
     for key in ("findings", "stop", "vacuous", "seconds"):
         told.pop(key, None)
     gate.parts.update(told)
+    if done.exit is Exit.INTERRUPTED and not gate.signals:
+        gate.lacks("stress", LATE)
     if done.exit is Exit.TARGET:
         gate.ended = (Exit.TARGET, f"under load: {done.stop}")
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import anyio
@@ -17,10 +18,11 @@ from mcpconc import accept, stages
 from mcpconc import gate as gates
 from mcpconc.baseline import Baseline, Tolerated, read
 from mcpconc.errors import Exit, TargetError, UsageError
+from mcpconc.events import CampaignFinished, PlantState, PlantTried, SelftestFinished
 from mcpconc.gate import GateConfig, Gated, gate
 from mcpconc.known import Met, entry_of
 from mcpconc.oracle.base import Finding, Fingerprint, Label
-from mcpconc.settings import Floors, Replays, Settings
+from mcpconc.settings import Canary, Faults, Floors, Fuzz, Replays, Settings, Stress
 from mcpconc.stages import Gate
 from mcpconc.trace import Shrink
 from samples import lost_task
@@ -398,6 +400,7 @@ def test_a_part_that_takes_too_long_is_ended(monkeypatch: pytest.MonkeyPatch) ->
     from mcpconc.interrupt import interrupts
 
     monkeypatch.setattr(stages, "GRACE", 0.05)
+    monkeypatch.setattr(stages, "STARTING", 0.01)
     ended: list[bool] = []
 
     async def slow() -> str:
@@ -498,6 +501,132 @@ def test_what_becomes_of_a_saved_trace(
     assert [target for _, target in again.asked] == ["reference==1"]
     assert len(work.found) == len(hits)
     assert [entry["why"] for entry in work.unmeasured] == ["its trace is of empirica"]
+
+
+SET = Settings(
+    target="reference",
+    agents=4,
+    seed=9,
+    start="ordinary",
+    fuzz=Fuzz(time=11, runs=12, calls=13, inflight=2, share=0.5, scheduler="convoy", shrink=False),
+    faults=Faults(time=14, runs=15, kinds=("cancel",)),
+    stress=Stress(
+        time=16,
+        scenarios=("tools",),
+        agents=(1, 3),
+        baseline=17,
+        calls=18,
+        lane=19,
+        own=3,
+        observe=True,
+        observed=21,
+        settings=("default", "minimal"),
+        minimise=22,
+    ),
+)
+
+
+@pytest.fixture
+def campaigns(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
+    """What campaigns and stress runs were asked; each ends as if its time had been up."""
+    asked: list[Any] = []
+
+    async def fuzz(config: Any, emit: Any) -> CampaignFinished:
+        asked.append(config)
+        return CampaignFinished(
+            exit=Exit.INTERRUPTED,
+            stop="interrupted",
+            runs=0,
+            calls=0,
+            seconds=1,
+            seed=1,
+            out=config.out,
+            faults={"cancel": {"by itself": 1}},
+        )
+
+    async def stress(config: Any, emit: Any) -> Any:
+        asked.append(config)
+        document = {"phases": [], "unmeasured": [{"what": "x", "why": "y"}], "stop": "z"}
+        return SimpleNamespace(exit=Exit.INTERRUPTED, kept=(), document=lambda: document)
+
+    monkeypatch.setattr(stages.campaign, "fuzz", fuzz)
+    monkeypatch.setattr(stages, "stress", stress)
+    return SimpleNamespace(asked=asked, work=_gate(settings=SET, out=tmp_path))
+
+
+def test_what_fuzzing_is_asked(campaigns: Any) -> None:
+    anyio.run(stages.fuzz, campaigns.work)
+    (config,) = campaigns.asked
+    assert (config.target, config.agents, config.seed) == ("reference", 4, 9)
+    assert (config.max_time, config.runs, config.calls, config.inflight) == (11, 12, 13, 2)
+    assert (config.share, config.scheduler, config.shrink) == (0.5, "convoy", False)
+    assert config.nemesis == ()
+    assert campaigns.work.parts["fuzz"]["stop"] == stages.LATE
+
+
+def test_what_fuzzing_under_faults_is_asked(campaigns: Any) -> None:
+    anyio.run(stages.faults, campaigns.work)
+    (config,) = campaigns.asked
+    assert (config.max_time, config.runs, config.nemesis) == (14, 15, ("cancel",))
+    assert campaigns.work.parts["faults"] == {"cancel": {"by itself": 1}}
+
+
+def test_no_runs_under_faults_are_none(campaigns: Any) -> None:
+    campaigns.work.settings = replace(SET, faults=Faults(runs=0))
+    anyio.run(stages.faults, campaigns.work)
+    assert campaigns.asked == []
+    assert campaigns.work.parts == {}
+
+
+def test_what_stress_is_asked(campaigns: Any) -> None:
+    anyio.run(stages.load_, campaigns.work)
+    (config,) = campaigns.asked
+    assert (config.target, config.seed, config.max_time) == ("reference", 9, 16)
+    assert (config.scenarios, config.agents, config.baseline) == (("tools",), (1, 3), 17)
+    assert (config.calls, config.lane, config.own, config.share) == (18, 19, 3, 0.5)
+    assert (config.observe, config.observed, config.minimise) == (True, 21, 22)
+    assert (config.settings, config.settings_agents) == (("default",), (4,))
+    assert campaigns.work.parts == {"phases": []}
+    assert campaigns.work.unmeasured == [
+        {"what": "settings minimal", "why": "reference has no such configuration"},
+        {"what": "x", "why": "y"},
+        {"what": "stress", "why": stages.LATE},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("exit", "ended", "vacuous"),
+    [
+        (Exit.PASSED, None, []),
+        (Exit.VIOLATION, "the canary: a planted bug escaped", []),
+        (Exit.INCONCLUSIVE, None, ["the canary: 1 of 2 planted bugs caught in time"]),
+    ],
+)
+def test_what_becomes_of_the_canary(
+    monkeypatch: pytest.MonkeyPatch, exit: Exit, ended: str | None, vacuous: list[str]
+) -> None:
+    asked: list[Any] = []
+
+    async def selftest(config: Any, emit: Any) -> SelftestFinished:
+        asked.append(config)
+        tried = tuple(
+            PlantTried(name="x", kind="x", oracle="x", state=state, seed=0)
+            for state in (PlantState.CAUGHT, PlantState.ESCAPED)
+        )
+        return SelftestFinished(
+            exit=exit, stop="", seed=0, seeds=1, seconds=2, out=config.out, tried=tried
+        )
+
+    monkeypatch.setattr(stages.selftest, "selftest", selftest)
+    work = _gate(settings=replace(SET, canary=Canary(time=33)))
+    anyio.run(stages.canary, work)
+    assert (asked[0].budget, asked[0].seed) == (33, 9)
+    assert {plant.name for plant in asked[0].plants} == {*stages.selftest.CANARY}
+    assert (work.parts["canary"]["caught"], work.parts["canary"]["of"]) == (1, 2)
+    assert (work.ended[1] if work.ended else None, work.vacuous) == (
+        ended and f"{ended}, so this gate would mean nothing",
+        vacuous,
+    )
 
 
 def test_entries_come_first_and_nothing_begins_when_time_is_up(

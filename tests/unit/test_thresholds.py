@@ -173,6 +173,13 @@ def test_every_metric_is_tried_here() -> None:
     assert {parse(expr).metric for expr, *_ in tried} | {"calls.p90", "calls.p99"} == {*METRICS}
 
 
+IDLE = {"overlap": {"mean": 0.0, "max": 0}, "undecided": 0, "programs": 0}
+
+
+def test_a_replay_is_enough_to_count_violations() -> None:
+    assert told("violations.new == 0", summary(traces=[{"tried": 1}]))["passed"] is True
+
+
 @pytest.mark.parametrize(
     ("expr", "document", "why"),
     [
@@ -188,6 +195,8 @@ def test_every_metric_is_tried_here() -> None:
         ("cpu.per_call < 1s", summary(phase(usage=[])), "processor time was not read"),
         ("violations.new == 0", summary(), "nothing was judged"),
         ("undecided.rate < 1%", summary(), "nothing was judged"),
+        ("violations.new == 0", summary(fuzz=IDLE, traces=[{"tried": 0}]), "nothing was judged"),
+        ("overlap.avg >= 2", summary(fuzz=IDLE), "no phase with 5 agents in one world"),
         ("recovery.lost == 0", summary(phase()), "no fault was injected"),
     ],
 )

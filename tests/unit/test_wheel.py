@@ -61,6 +61,7 @@ def test_the_wheel_holds_strategies_and_data_and_no_tests(wheel: Path) -> None:
         "mcpconc/strategies/machine.py",
         "mcpconc/model/empirica/footprint.json",
         "mcpconc/py.typed",
+        "mcpconc/mcpconc.schema.json",
         "mcpconc/target/warmth/shim.py",
         "mcpconc/schedule/probe/site/sitecustomize.py",
     } <= set(names)

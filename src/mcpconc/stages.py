@@ -307,7 +307,7 @@ def _replayed(
 async def fuzz(gate: Gate) -> None:
     """Programs that nobody has written down."""
     wanted = gate.settings.fuzz
-    limit = wanted.time + wanted.confirm
+    limit = wanted.time + wanted.confirm + GRACE
     gate.parts["fuzz"] = await _campaign(gate, _fuzzing(gate, gate.out), limit)
 
 
@@ -324,7 +324,7 @@ async def faults(gate: Gate) -> None:
         max_time=wanted.time,
         runs=wanted.runs,
     )
-    told = await _campaign(gate, config, wanted.time + gate.settings.fuzz.confirm)
+    told = await _campaign(gate, config, wanted.time + gate.settings.fuzz.confirm + GRACE)
     gate.parts["faults"] = told.pop("faults")
     gate.parts["faulty"] = told
 

@@ -4,14 +4,17 @@ and what a comparison says of the two."""
 from __future__ import annotations
 
 import json
+import signal
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from fakes.processes import members, start, until
 from mcpconc.baseline import Baseline, read, render
 from mcpconc.cli import main
+from mcpconc.errors import Exit
 from mcpconc.known import entry_of
 from mcpconc.oracle.base import Fingerprint
 from mcpconc.trace import Shrink, load
@@ -107,6 +110,48 @@ def test_a_gate_that_tries_too_little_is_vacuous(tmp_path: Path) -> None:
     code, document = gate(tmp_path, *FUZZ, *few, *WITHOUT, target="reference")
     assert code == 2
     assert "programs with a verdict 1 is below 5" in document["vacuous"]
+
+
+def test_a_signal_ends_it_with_what_is_known(tmp_path: Path) -> None:
+    words = ("--target", "reference", "--traces", "none", "--set", "fuzz.runs=100000")
+    with start(tmp_path, "gate", *words, *WITHOUT) as process:
+        log = tmp_path / "out" / "mcpconc.log"
+        until(lambda: log.exists() and "CampaignStarted" in log.read_text())
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=120)
+    assert process.returncode == Exit.INTERRUPTED
+    assert out.splitlines()[-1] == "INTERRUPTED · interrupted · exit 130"
+    assert "Traceback" not in out + err
+    document = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert document["exit"] == Exit.INTERRUPTED
+    assert document["fuzz"]["stop"] == "interrupted"
+    assert members(tmp_path) == []
+
+
+SOUND = ("slowdown.shared(5) < 60%", "latency.growth < 100%", "rss.growth < 20MiB")
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    ("plant", "missed"),
+    [
+        ("", None),
+        ("+slow-lock", SOUND[0]),
+        ("+slower-with-calls", SOUND[1]),
+        ("+memory-seeps", SOUND[2]),
+    ],
+)
+def test_a_planted_cost_misses_its_threshold_and_no_other(
+    tmp_path: Path, plant: str, missed: str | None
+) -> None:
+    words = ["stress", "bootstrap", "--target", f"reference{plant}", "--out", str(tmp_path)]
+    words += ["--ladder", "1,5", "--baseline-calls", "40", "--calls", "100", "--json"]
+    for expr in SOUND:
+        words += ["--threshold", expr]
+    assert main(words) == (1 if missed else 0)
+    document = json.loads((tmp_path / "summary.json").read_text())
+    failed = [t["expr"] for t in document["thresholds"] if not t["passed"]]
+    assert failed == ([missed] if missed else [])
 
 
 def diff(out: Path, b: str, *more: str) -> tuple[int, Any]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mcpconc.cli import parser
+from mcpconc.configure import load
 from mcpconc.model.empirica.spec import MODELLED
 from mcpconc.model.empirica.surface import NOT_DRIVEN, TOOLS
 from mcpconc.strategies import CascadeMachine, Knobs, generate
@@ -33,6 +34,11 @@ def test_the_description_of_another_server_is_one(tmp_path: Path) -> None:
     file.write_text(blocks("toml")[0])
     assert tomllib.loads(file.read_text())["server"]
     assert CommandTarget.load(file).layout.repository == "ws"
+
+
+def test_the_settings_are_some(tmp_path: Path) -> None:
+    (tmp_path / "mcpconc.toml").write_text(blocks("toml")[1])
+    assert load(tmp_path, profile="mine").fuzz.runs == 40
 
 
 def test_the_commands_are_understood() -> None:

@@ -13,13 +13,13 @@ from typing import Any
 import pytest
 
 import mcpconc
+from gated import finding, summary
 from mcpconc.baseline import read
 from mcpconc.cli import main
 from mcpconc.errors import Exit
 from mcpconc.events import CampaignFinished, InfraTrouble
 from mcpconc.settings import schema
 from samples import lost_task
-from summaries import finding, summary
 
 Capture = pytest.CaptureFixture[str]
 

@@ -14,6 +14,7 @@ from typing import Any
 import anyio
 import pytest
 
+from gated import latency, phase
 from mcpconc import accept, stages
 from mcpconc import gate as gates
 from mcpconc.baseline import Baseline, Tolerated, read
@@ -26,7 +27,6 @@ from mcpconc.settings import Canary, Faults, Floors, Fuzz, Replays, Settings, St
 from mcpconc.stages import Gate
 from mcpconc.trace import Shrink
 from samples import lost_task
-from summaries import latency, phase
 
 NOW = datetime(2026, 11, 30, 12, tzinfo=UTC)
 PAIR = ("session_create", "session_create")

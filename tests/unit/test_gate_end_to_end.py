@@ -17,6 +17,7 @@ from mcpconc.cli import main
 from mcpconc.errors import Exit
 from mcpconc.known import entry_of
 from mcpconc.oracle.base import Fingerprint
+from mcpconc.report.document import deviations
 from mcpconc.trace import Shrink, load
 
 BUG = "stdout-polluted"
@@ -58,8 +59,12 @@ def test_the_correct_server_passes_every_stage(tmp_path: Path) -> None:
         *("--set", "faults.runs=1", "--set", "faults.kinds=['cancel']"),
         *("--threshold", "calls.p50 < 60s", "--threshold", "overlap.avg >= 1"),
     )
-    code, document = gate(tmp_path, *FUZZ, *words, target="reference")
+    reports = ("--report", "junit,sarif,github,markdown", "--report-dir", str(tmp_path / "r"))
+    code, document = gate(tmp_path, *FUZZ, *words, *reports, target="reference")
     assert (code, document["stop"]) == (0, "all that was asked holds")
+    assert deviations(document, strict=True) == []
+    written = {file.name for file in (tmp_path / "r").iterdir()}
+    assert {"junit.xml", "mcpconc.sarif", "RELEASE_PERFORMANCE_VALIDATION.md"} <= written
     assert document["canary"]["passed"]
     assert document["doctor"]["exit"] == 0
     assert document["fuzz"]["programs"] == 6

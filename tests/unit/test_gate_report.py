@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
+from gated import estimate, finding, latency, phase, summary, threshold
 from mcpconc.differences import Shown, counts, findings, latencies
 from mcpconc.oracle.base import Finding, Fingerprint
 from mcpconc.report.diff import diff_text
 from mcpconc.report.gate import gate_text
-from summaries import estimate, finding, latency, phase, summary, threshold
 
 Golden = Callable[[str, str], None]
 

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gated import estimate, finding, latency, phase, summary
 from mcpconc.errors import UsageError
 from mcpconc.metrics import METRICS
 from mcpconc.thresholds import COMPARE, UNITS, Threshold, _fits, evaluate, parse
-from gated import estimate, finding, latency, phase, summary
 
 names = st.from_regex(r"\A[a-z][a-z0-9_.-]{0,12}\Z")
 numbers = st.floats(-1e9, 1e9, allow_nan=False).map(lambda value: value + 0.0)

@@ -180,15 +180,22 @@ def _findings(document: Document) -> Iterator[str]:
 
 
 def _baseline(document: Document) -> Iterator[str]:
-    """Entries that were not found again, those that fail first."""
-    order = ("stale", "expired", "not judged")
-    entries = [entry for entry in document["baseline"] if entry["status"] in order]
-    if entries:
+    """Entries that were not found again, those that fail first; of the others one line for all
+    that have the same reason."""
+    entries = document["baseline"]
+    bad = [e for status in ("stale", "expired") for e in entries if e["status"] == status]
+    open_: dict[str, list[str]] = {}
+    for entry in entries:
+        if entry["status"] == "not judged":
+            open_.setdefault(entry["why"], []).append(f"{entry['title']} {entry['fingerprint']}")
+    if bad or open_:
         yield "baseline"
-    for entry in sorted(entries, key=lambda entry: order.index(entry["status"])):
-        mark = "?" if entry["status"] == "not judged" else "✗"
-        yield f"  {mark} {entry['status']}: {entry['title']}  {entry['fingerprint']}"
+    for entry in bad:
+        yield f"  ✗ {entry['status']}: {entry['title']}  {entry['fingerprint']}"
         yield f"      {entry['why']}"
+    for why, names in open_.items():
+        yield f"  ? {len(names)} not judged: {why}"
+        yield f"      {'; '.join(names)}"
 
 
 def _traces(document: Document) -> Iterator[str]:

@@ -325,8 +325,8 @@ async def faults(gate: Gate) -> None:
         runs=wanted.runs,
     )
     told = await _campaign(gate, config, wanted.time + gate.settings.fuzz.confirm + GRACE)
-    gate.parts["faults"] = told.pop("faults")
     gate.parts["faulty"] = told
+    gate.parts["faults"] = {toll["fault"]: toll["recovery"] for toll in told["faults"]}
 
 
 def _fuzzing(gate: Gate, out: Path) -> campaign.FuzzConfig:
@@ -370,7 +370,7 @@ def _told(done: CampaignFinished) -> dict[str, Any]:
         "infra": done.infra,
         "never_succeeded": list(done.never),
         "never_called": list(done.unused),
-        "faults": {name: dict(outcomes) for name, outcomes in done.faults.items()},
+        "faults": [toll.to_json() for toll in done.faults],
     }
 
 

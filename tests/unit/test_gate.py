@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -23,6 +24,7 @@ from mcpconc.events import CampaignFinished, PlantState, PlantTried, SelftestFin
 from mcpconc.gate import GateConfig, Gated, gate
 from mcpconc.known import Met, entry_of
 from mcpconc.oracle.base import Finding, Fingerprint, Label
+from mcpconc.oracle.toll import Toll
 from mcpconc.settings import Canary, Faults, Floors, Fuzz, Replays, Settings, Stress
 from mcpconc.stages import Gate
 from mcpconc.trace import Shrink
@@ -541,7 +543,7 @@ def campaigns(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
             seconds=1,
             seed=1,
             out=config.out,
-            faults={"cancel": {"by itself": 1}},
+            faults=(Toll("cancel", 1, recovery=Counter({"by itself": 1})),),
         )
 
     async def stress(config: Any, emit: Any) -> Any:

@@ -32,7 +32,6 @@ from __future__ import annotations
 
 import json
 import os
-import tomllib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields
 from datetime import date
@@ -40,6 +39,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TypeVar
 
+from mcpconc import tomltext
 from mcpconc.errors import UsageError
 from mcpconc.oracle.base import Fingerprint, Label
 from mcpconc.thresholds import parse
@@ -130,12 +130,7 @@ class Baseline:
 def read(path: Path) -> Baseline:
     """:raises UsageError: if it cannot be read or says something that has no meaning, naming file
     and key."""
-    try:
-        data = tomllib.loads(path.read_text("utf-8"))
-    except OSError as error:
-        raise UsageError(f"{path}: {error.strerror or error}") from error
-    except ValueError as error:
-        raise UsageError(f"{path}: not TOML: {error}") from error
+    data = tomltext.read(path)
     if data.get("version") != VERSION:
         raise UsageError(f"{path}: version must be {VERSION}; it is {data.get('version')!r}")
     _only(path, data, "", ("version", "finding", "threshold"))

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import fields, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TypeVar
 
+from mcpconc import tomltext
 from mcpconc.errors import UsageError
 from mcpconc.profiles import PROFILES
 from mcpconc.settings import SECTIONS, Settings
@@ -57,16 +57,11 @@ def load(
 def _read(here: Path, file: Path | None) -> tuple[Path, Mapping[str, Any]]:
     """The tables, with their paths made those from where we are."""
     for path in (here / name for name in FILES) if file is None else (file,):
-        try:
-            data = tomllib.loads(path.read_text("utf-8"))
-        except FileNotFoundError:
+        if not path.exists():
             if file is None:
                 continue
-            raise UsageError(f"{path}: there is no such file") from None
-        except OSError as error:
-            raise UsageError(f"{path}: {error.strerror or error}") from error
-        except ValueError as error:
-            raise UsageError(f"{path}: not TOML: {error}") from error
+            raise UsageError(f"{path}: there is no such file")
+        data = tomltext.read(path)
         if path.name == "pyproject.toml":
             tool = data.get("tool", {})
             found: Any = tool.get("mcpconc") if isinstance(tool, dict) else None

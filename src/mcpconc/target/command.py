@@ -38,7 +38,6 @@ import os
 import re
 import shutil
 import sys
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -47,6 +46,7 @@ from typing import Any
 import anyio
 import orjson
 
+from mcpconc import tomltext
 from mcpconc.errors import TargetError, UsageError
 from mcpconc.history import Answer, Outcome
 from mcpconc.model.spec import Spec
@@ -112,13 +112,7 @@ class CommandTarget:
         :raises UsageError: if it cannot be read or is not a target description; the message
             names the file and the key.
         """
-        try:
-            data = tomllib.loads(path.read_text("utf-8"))
-        except OSError as error:
-            raise UsageError(f"{path}: {error.strerror or error}") from error
-        except ValueError as error:
-            raise UsageError(f"{path}: not TOML: {error}") from error
-        return _parse(_Reader(path, data), spec or str(path))
+        return _parse(_Reader(path, tomltext.read(path)), spec or str(path))
 
     async def install(self, progress: Progress) -> None:
         """Nothing to install; the command must be there.

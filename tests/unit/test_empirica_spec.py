@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -417,4 +418,19 @@ def test_what_is_learned_are_bounds_by_tool_and_outcome() -> None:
     steps = [(s.operations[0], states[0], states[1]), (s.operations[1], states[1], states[1])]
     assert learn(steps) == {
         "goals_add_task success": {"changes": {"rows:sessions.subtasks": (0, 1)}, "foreign": {}}
+    }
+
+
+def test_a_file_that_is_named_after_the_second_may_be_added_or_changed() -> None:
+    s = Story()
+    s.call("checkpoint_create", {}, session_id=S)
+    before = s.snapshot()
+    name = f"ws/.empirica_reflex_logs/checkpoints/{S}/checkpoint_ACT_1_20260101_120000.json"
+    after = replace(before, files={**before.files, name: "{}"})
+    stem = "ws/.empirica_reflex_logs/checkpoints/*/checkpoint_PHASE_#_#_#"
+    assert learn([(s.operations[0], before, after)]) == {
+        "checkpoint_create success": {
+            "changes": {f"file:{stem}": (0, 1), f"content:{stem}": (0, 1)},
+            "foreign": {},
+        }
     }

@@ -54,6 +54,9 @@ VARYING = {f"rows:{DATABASE}.{table}": (0, MANY) for table in sorted(VARIABLE)}
 UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 PHASE = re.compile(r"PREFLIGHT|CHECK|ACT|POSTFLIGHT")
 PER_INSTANCE = re.compile(r"(active_transaction|active_session)(_[^/]*)?$")
+STAMPED = "checkpoint_PHASE_#_#_#"
+"""Files whose names hold the second in which they were written."""
+
 OF_GOAL = ("subtasks", "goal_dependencies")
 GOAL_TOOLS = frozenset(
     {"goals_add_task", "goals_complete", "goals_activate", "goals_refresh", "goals_add_dependency"}
@@ -258,8 +261,8 @@ def learn(
 ) -> dict[str, dict[str, dict[str, tuple[int, int]]]]:
     """The footprints of calls that ran alone, each with the snapshots around it.
 
-    How many files a call adds is no promise: their names hold the second, so that two may be
-    one. What is `VARIABLE` has no bounds at all.
+    How many files a call adds is no promise: where their names hold the second (`STAMPED`), the
+    call may have changed one of the same second instead. What is `VARIABLE` has no bounds at all.
     """
     times: dict[str, list[tuple[Counter[str], Counter[str]]]] = defaultdict(list)
     for operation, before, after in observed:
@@ -285,6 +288,11 @@ def _bounds(counts: list[Counter[str]]) -> dict[str, tuple[int, int]]:
         if name.rpartition(".")[2] in VARIABLE:
             least, most = 0, MANY
         bounds[key] = (least if prefix in ("rows", "ref") else 0, most)
+    for key, (_, most) in [*bounds.items()]:
+        prefix, _, path = key.partition(":")
+        if prefix == "file" and path.endswith(STAMPED):
+            changed = f"content:{path}"
+            bounds[changed] = (0, max(most, bounds.get(changed, (0, 0))[1]))
     return bounds
 
 

@@ -184,6 +184,13 @@ def _reports(to: argparse.ArgumentParser) -> None:
         help=f"write reports as well: {REPORTS}",
     )
     to.add_argument("--report-dir", type=Path, metavar="DIR", help="where reports go (OUT/reports)")
+    to.add_argument(
+        "--criteria",
+        type=Path,
+        metavar="FILE",
+        help="write the table of criteria, met or not, into a file of yours, between its lines "
+        "<!-- mcpconc:criteria --> and <!-- /mcpconc:criteria -->",
+    )
     _out(to)
 
 

@@ -18,6 +18,7 @@ from mcpconc.baseline import read
 from mcpconc.cli import main
 from mcpconc.errors import Exit
 from mcpconc.events import CampaignFinished, InfraTrouble
+from mcpconc.report.markdown import criteria
 from mcpconc.settings import schema
 from samples import lost_task
 
@@ -343,3 +344,30 @@ def test_every_flag_of_diff_arrives(monkeypatch: pytest.MonkeyPatch, capsys: Cap
     }
     assert "INCONCLUSIVE · nothing was compared" in capsys.readouterr().out
     assert json.loads(Path("o/diff.json").read_text())["exit"] == 2
+
+
+MARKED = "before\n<!-- mcpconc:criteria -->\nold\n<!-- /mcpconc:criteria -->\nafter\n"
+
+
+@pytest.mark.parametrize("verb", ["gate", "stress"])
+def test_criteria_are_written_between_their_markers(
+    asked: dict[str, Any], monkeypatch: pytest.MonkeyPatch, verb: str
+) -> None:
+    monkeypatch.setattr(criteria, "criteria", lambda document: "the table\n")
+    Path("TASKS.md").write_text(MARKED)
+    assert main([verb, "--target", "reference", "--criteria", "TASKS.md"]) == 0
+    told = Path("TASKS.md").read_text()
+    assert told.startswith("before\n")
+    assert told.endswith("after\n")
+    assert "the table" in told
+    assert "old" not in told
+
+
+def test_a_file_that_criteria_cannot_go_into_is_refused_before_anything_starts(
+    asked: dict[str, Any], capsys: Capture
+) -> None:
+    Path("TASKS.md").write_text("no markers\n")
+    assert main(["gate", "--target", "reference", "--criteria", "TASKS.md"]) == Exit.USAGE
+    assert "`<!-- mcpconc:criteria -->` is missing" in capsys.readouterr().err
+    assert "settings" not in asked
+    assert Path("TASKS.md").read_text() == "no markers\n"

@@ -214,6 +214,9 @@ def _run(args: Namespace, config: GateConfig) -> Gated:
     from mcpconc import gate as gates
 
     wanted = _reports(args)
+    if args.criteria is not None:
+        criteria = importlib.import_module("mcpconc.report.markdown.criteria")
+        criteria.check_markers(args.criteria)
     log.configure(args.out / log.NAME, verbose=args.verbose - args.quiet)
     with said.console(args) as console:
         done = anyio.run(gates.gate, config, log.recorded(_stages_only(console)))
@@ -225,6 +228,8 @@ def _run(args: Namespace, config: GateConfig) -> Gated:
         said.say(gate_text(document, width=said.width(sys.stdout)))
     for name in wanted:
         _report(args, name, document)
+    if args.criteria is not None:
+        criteria.write_criteria(document, args.criteria)
     return done
 
 

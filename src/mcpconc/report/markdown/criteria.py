@@ -12,7 +12,7 @@ from mcpconc.report.document import Json
 from mcpconc.report.markdown.common import busy, reason
 from mcpconc.report.markdown.figures import code, given, percent, prose, table
 
-__all__ = ["BEGIN", "END", "criteria", "write_criteria"]
+__all__ = ["BEGIN", "END", "check_markers", "criteria", "write_criteria"]
 
 BEGIN, END = "<!-- mcpconc:criteria -->", "<!-- /mcpconc:criteria -->"
 
@@ -49,15 +49,30 @@ def criteria(document: Json) -> str:
     return "\n".join(lines) + "\n"
 
 
+def check_markers(path: Path) -> None:
+    """See that the table can be put into a file, before there is one.
+
+    :raises UsageError: as `write_criteria` does.
+    """
+    _put("", path, write=False)
+
+
 def write_criteria(document: Json, path: Path) -> None:
     """Put the table between the markers `BEGIN` and `END` of a file; every byte outside stays.
 
     :raises UsageError: if the file cannot be read or written, or does not have each marker once,
         in this order.
     """
+    _put(criteria(document), path)
+
+
+def _put(text: str, path: Path, *, write: bool = True) -> None:
     try:
-        old = path.read_bytes()
-        path.write_bytes(_between(old, criteria(document), path))
+        new = _between(path.read_bytes(), text, path)
+        with path.open("r+b") as file:
+            if write:
+                file.write(new)
+                file.truncate()
     except OSError as error:
         raise UsageError(f"{path}: {error.strerror or error}") from error
 

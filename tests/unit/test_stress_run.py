@@ -151,13 +151,14 @@ def test_every_agent_was_looked_at(everything: Told) -> None:
             assert use["rss_mib"] >= use["server_rss_mib"] > 10
             assert use["threads"] > 0
             assert use["descriptors"] > 3
-            assert use["cpu_s"] > 0
             # A request is "tools/call" with a name and arguments, and an answer has a session id.
             assert use["sent_bytes"] > 100 * p["calls"] / p["agents"]
             assert use["received_bytes"] > 100 * p["calls"] / p["agents"]
         assert 0 < p["saturation"]["cpu_mean"] <= 1
         assert p["storage"]["git_objects"] > 0
         assert p["storage"]["git_bytes"] > 0
+    # Counted in ticks of 10 ms, of which one agent's share of a short phase may have none.
+    assert sum(use["cpu_s"] for p in everything.phases for use in p["usage"]) > 0
 
 
 def test_the_probe_counts_in_phases_of_its_own(everything: Told) -> None:

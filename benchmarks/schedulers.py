@@ -429,9 +429,9 @@ def budget(part: dict[str, Any]) -> str:
 
 def unfinished(parts: Sequence[dict[str, Any]]) -> list[str]:
     seeds = [str(part["seed"]) for part in parts if not part["finished"]]
-    return [f"With seed {', '.join(seeds)} it was not all used: the table says how much."] * bool(
-        seeds
-    )
+    if not seeds:
+        return []
+    return [f"With seed {', '.join(seeds)} it was not all used: the table says how much."]
 
 
 def firsts_of(part: dict[str, Any], scheduler: str, parts: Sequence[dict[str, Any]]) -> list[int]:

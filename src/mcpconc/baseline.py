@@ -73,9 +73,8 @@ class Known:
         return Fingerprint(self.oracle, self.property, self.kind, self.field, self.tools)
 
     def rate(self) -> float:
-        """The share of runs in which it shows, as far as the recorded ones tell: five of five do
-        not mean always, so never more than the rule of succession gives."""
-        return min(self.failed / self.of, (self.failed + 1) / (self.of + 2)) if self.of else 0.0
+        """The share of runs in which it shows, as far as the recorded ones tell."""
+        return rate(self.failed, self.of)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,6 +124,12 @@ class Baseline:
 
 
 # ------------------------------------------------------------------ the file
+
+
+def rate(failed: int, of: int) -> float:
+    """The share of runs that fail if so many did; 0 without any. Five of five do not mean always,
+    so never more than the rule of succession gives."""
+    return min(failed / of, (failed + 1) / (of + 2)) if of else 0.0
 
 
 def read(path: Path) -> Baseline:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
 from mcpconc.errors import Exit
 from mcpconc.oracle.base import Finding, Fingerprint
@@ -204,6 +205,22 @@ class CampaignFinished:
     faults: tuple[Toll, ...] = ()
     coverage: Covered | None = None
     costs: tuple[Cost, ...] | None = None
+
+    def numbers(self) -> dict[str, Any]:
+        """What was run, for documents; nothing of what was found."""
+        return {
+            "seed": self.seed,
+            "seconds": round(self.seconds, 3),
+            "programs": self.runs,
+            "calls": self.calls,
+            "overlap": {"mean": round(self.overlap, 3), "max": self.overlap_max},
+            "undecided": self.unknown,
+            "undecided_such_as": list(self.undecided),
+            "infra": self.infra,
+            "never_succeeded": list(self.never),
+            "never_called": list(self.unused),
+            "faults": [toll.to_json() for toll in self.faults],
+        }
 
 
 class PlantState(StrEnum):

@@ -19,11 +19,10 @@ import anyio
 from mcpconc import campaign, nemesis, selftest
 from mcpconc import doctor as doctors
 from mcpconc import replay as replays
-from mcpconc.baseline import Baseline, Known
+from mcpconc.baseline import Baseline, Known, rate
 from mcpconc.errors import Exit, McpconcError, UsageError
 from mcpconc.events import (
     CampaignEvent,
-    CampaignFinished,
     CampaignStarted,
     Emit,
     PlantState,
@@ -254,8 +253,8 @@ async def _again(
     assert trace.finding is not None
     shrink = trace.shrink
     recorded = known.rate() if known is not None else 0.0
-    if not recorded and shrink is not None and shrink.of:
-        recorded = min(shrink.failed / shrink.of, (shrink.failed + 1) / (shrink.of + 2))
+    if not recorded and shrink is not None:
+        recorded = rate(shrink.failed, shrink.of)
     wanted = needed(recorded) or TRIES
     result = await within(
         gate,
@@ -354,24 +353,8 @@ async def _campaign(gate: Gate, config: campaign.FuzzConfig, limit: float) -> di
     done = await within(gate, limit, partial(campaign.fuzz, config, gate.tell))
     gate.found += map(met, done.kept)
     late = done.exit is Exit.INTERRUPTED and not gate.signals
-    return {**_told(done), "stop": LATE if late else done.stop}
-
-
-def _told(done: CampaignFinished) -> dict[str, Any]:
-    """A campaign by numbers; its findings stand with all others."""
-    return {
-        "seed": done.seed,
-        "seconds": round(done.seconds, 3),
-        "programs": done.runs,
-        "calls": done.calls,
-        "overlap": {"mean": round(done.overlap, 3), "max": done.overlap_max},
-        "undecided": done.unknown,
-        "undecided_such_as": list(done.undecided),
-        "infra": done.infra,
-        "never_succeeded": list(done.never),
-        "never_called": list(done.unused),
-        "faults": [toll.to_json() for toll in done.faults],
-    }
+    # Its findings stand with all others.
+    return {**done.numbers(), "stop": LATE if late else done.stop}
 
 
 async def load_(gate: Gate) -> None:

@@ -139,16 +139,16 @@ class Ladder:
         }
         self.phases += phases.values()
         troubles = dict.fromkeys(phases, 0)
-        for n, program in enumerate(programs):
+        for p, program in enumerate(programs):
             if self.late:
-                self._skip(f"{leg.name}, {scenario.name}: programs from {n + 1} on", "time was up")
+                self._skip(f"{leg.name}, {scenario.name}: programs from {p + 1} on", "time was up")
                 break
             # What comes first finds another machine than what comes second: take turns.
-            order = list(phases) if n % 2 == 0 else list(phases)[::-1]
+            order = list(phases) if p % 2 == 0 else list(phases)[::-1]
             for each in order:
                 try:
                     where = [one] if each is Placement.ONE else own
-                    phases[each].groups.append(await self._run(program, n, where, scenario))
+                    phases[each].groups.append(await self._run(program, p, where, scenario))
                     troubles[each] = 0
                 except TargetError as error:
                     self._trouble(error)

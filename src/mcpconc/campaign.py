@@ -61,11 +61,12 @@ than one long one."""
 SHRINK_SHARE = 0.4
 """Of the time spent so far, at most this much on minimising."""
 
-CONFIRM_SHARE = 0.2
-"""Of the time so far, this much on top to see with ordinary starts what was found with forks."""
+CONFIRM_SHARE, CONFIRM_LEAST = 0.2, 60.0
+"""Of the whole time, this much at most to see with ordinary starts what was found with forks; or a
+minute, or half of it, if that is more."""
 
-CONFIRM_LEAST = 60.0
-"""Seconds that there are for that at least."""
+CONFIRM_EACH = 15.0
+"""Seconds to keep for each finding: two calls and a new world, some five times."""
 
 LEARN_SHARE = 0.2
 """Of the whole time, at most this much on learning what tools touch."""
@@ -349,7 +350,7 @@ async def _loop(
     for n in count():
         try:
             await _minimise(config, keeper, started)
-            if config.max_time is not None and config.clock() - started >= config.max_time:
+            if _left(config, keeper, started) <= 0:
                 return "time is up"
             if config.runs is not None and tally.runs >= config.runs:
                 while config.shrink and keeper.pending and config.max_time is None:
@@ -405,26 +406,37 @@ def _lessons(config: FuzzConfig) -> list[Program]:
     return list(lessons(generate(config.machine, knobs, config.seed, BATCH)))
 
 
+def _left(config: FuzzConfig, keeper: Keeper, started: float) -> float:
+    """Seconds that are left to run programs and to minimise: not those to confirm in."""
+    if config.max_time is None:
+        return math.inf
+    most = max(CONFIRM_SHARE * config.max_time, min(CONFIRM_LEAST, config.max_time / 2))
+    reserved = min(most, CONFIRM_EACH * keeper.doubtful)
+    return config.max_time - reserved - (config.clock() - started)
+
+
 async def _minimise(config: FuzzConfig, keeper: Keeper, started: float) -> None:
     """Minimise what waits for it, as far as its share of the time goes."""
     whole = config.max_time
     while config.shrink:
-        elapsed = config.clock() - started
+        elapsed, left = config.clock() - started, _left(config, keeper, started)
         if not keeper.ready(late=whole is None or elapsed >= LATE * whole):
             return
-        if keeper.spent > SHRINK_SHARE * elapsed or (whole is not None and elapsed >= whole):
+        if keeper.spent > SHRINK_SHARE * elapsed or left <= 0:
             return
         await keeper.minimise_next(
-            None if whole is None else min(SHRINK_SHARE * whole - keeper.spent, whole - elapsed)
+            None if whole is None else min(SHRINK_SHARE * whole - keeper.spent, left)
         )
 
 
 async def _confirm(
     config: FuzzConfig, target: Target, keeper: Keeper, started: float, progress: Progress
 ) -> None:
-    """See what was found with forked calls once more with ordinary starts, for which there is a
-    share of the time that the campaign took on top of it, and a minute at least."""
+    """See what was found with forked calls once more with ordinary starts, in what is left of the
+    time; of a campaign without a limit, a share of what it took on top of that."""
     end = config.clock() + max(CONFIRM_LEAST, CONFIRM_SHARE * (config.clock() - started))
+    if config.max_time is not None:
+        end = started + config.max_time
     made: dict[Identity, Rig] = {}
     async with AsyncExitStack() as stack:
 

@@ -61,6 +61,11 @@ class Keeper:
     def pending(self) -> bool:
         return bool(self._pending)
 
+    @property
+    def doubtful(self) -> int:
+        """How many findings do not count yet."""
+        return sum(entry.confirmed == (0, 0) for entry in self._entries)
+
     def note(self, on: Rig, execution: Execution) -> None:
         """Take in the findings of a run: count those known, save and queue the others."""
         for finding in execution.judgement.findings:

@@ -7,7 +7,6 @@ labels and keeps a trace (`keep`). Whatever happens, what was found is on disk.
 
 from __future__ import annotations
 
-import math
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -22,6 +21,7 @@ import anyio.to_thread
 
 from mcpconc.again import Turn, acquaint
 from mcpconc.alone import its_own_model
+from mcpconc.budget import Budget
 from mcpconc.errors import Exit, TargetError, UsageError
 from mcpconc.events import (
     CampaignFinished,
@@ -57,22 +57,6 @@ __all__ = ["FuzzConfig", "fuzz", "programs"]
 BATCH = 20
 """Programs of one Hypothesis run. Each run draws its own swarm, so many short runs vary more
 than one long one."""
-
-SHRINK_SHARE = 0.4
-"""Of the time spent so far, at most this much on minimising."""
-
-CONFIRM_SHARE, CONFIRM_LEAST = 0.2, 60.0
-"""Of the whole time, this much at most to see with ordinary starts what was found with forks; or a
-minute, or half of it, if that is more."""
-
-CONFIRM_EACH = 15.0
-"""Seconds to keep for each finding: two calls and a new world, some five times."""
-
-LEARN_SHARE = 0.2
-"""Of the whole time, at most this much on learning what tools touch."""
-
-LATE = 0.4
-"""Of the whole time; from here on also what was seen only once is minimised."""
 
 TROUBLES = 3
 """Times in a row that the target may fail to come up again before a campaign gives up."""
@@ -226,7 +210,7 @@ async def fuzz(config: FuzzConfig, emit: Emit) -> CampaignFinished:
     forked = config.start is not Start.ORDINARY
     keeper = Keeper(config.out / "traces", config.seed, emit, config.clock, forked)
     stop = "interrupted"
-    started = config.clock()
+    budget = Budget(config.max_time, config.clock(), config.clock)
     async with interrupts(progress) as signals:
         await target.install(progress)
         identities = config.identities or tuple(target.identities[:1])
@@ -253,7 +237,8 @@ async def fuzz(config: FuzzConfig, emit: Emit) -> CampaignFinished:
             tally.coverage = _coverage(rigs) if config.control else None
             if config.observe:
                 tally.costs = [on.world.control.costs for on in rigs if on.world.control]
-            started = keeper.began = config.clock()
+            budget = replace(budget, began=config.clock())
+            keeper.began = budget.began
             emit(
                 CampaignStarted(
                     target=target.name,
@@ -271,10 +256,10 @@ async def fuzz(config: FuzzConfig, emit: Emit) -> CampaignFinished:
             )
             with anyio.CancelScope() as scope:
                 signals.scopes.append(scope)
-                stop = await _loop(config, rigs, tally, keeper, emit, started)
+                stop = await _loop(config, rigs, tally, keeper, emit, budget)
                 if forked and keeper.kept():
                     try:
-                        await _confirm(config, target, keeper, started, progress)
+                        await _confirm(config, target, keeper, budget, progress)
                     except TargetError as error:
                         tally.infra += 1
                         emit(InfraTrouble(str(error)))
@@ -283,7 +268,7 @@ async def fuzz(config: FuzzConfig, emit: Emit) -> CampaignFinished:
         stop=stop,
         runs=tally.runs,
         calls=tally.calls,
-        seconds=config.clock() - started,
+        seconds=budget.elapsed(),
         seed=config.seed,
         out=config.out,
         kept=keeper.kept(),
@@ -333,7 +318,7 @@ async def _loop(
     tally: Tally,
     keeper: Keeper,
     emit: Emit,
-    started: float,
+    budget: Budget,
 ) -> str:
     """Run, keep, minimise, until something says stop; returns what.
 
@@ -346,15 +331,15 @@ async def _loop(
     turn: Turn | None = None
     on = rigs[0]
     if coverage is not None:
-        await _learn(config, on, tally, emit, started)
+        await _learn(config, on, tally, emit, budget)
     for n in count():
         try:
-            await _minimise(config, keeper, started)
-            if _left(config, keeper, started) <= 0:
+            await _minimise(config, keeper, budget)
+            if budget.left(keeper.doubtful) <= 0:
                 return "time is up"
             if config.runs is not None and tally.runs >= config.runs:
                 while config.shrink and keeper.pending and config.max_time is None:
-                    await keeper.minimise_next(None)
+                    await keeper.minimise_next()
                 return f"{tally.runs} run{'s' * (tally.runs > 1)} done"
             if turn is None or turn.exhausted:
                 program = await anyio.to_thread.run_sync(next, drawn, None)
@@ -387,12 +372,11 @@ async def _loop(
     raise AssertionError("count() does not end")
 
 
-async def _learn(config: FuzzConfig, on: Rig, tally: Tally, emit: Emit, started: float) -> None:
+async def _learn(config: FuzzConfig, on: Rig, tally: Tally, emit: Emit, budget: Budget) -> None:
     """See what tools touch before anything is controlled, as far as its share of the time goes."""
-    until = started + LEARN_SHARE * (config.max_time if config.max_time is not None else math.inf)
     try:
         for lesson in await anyio.to_thread.run_sync(_lessons, config):
-            if config.clock() >= until:
+            if budget.learned():
                 return
             tally.learning += await acquaint(on, lesson)
     except TargetError as error:
@@ -406,37 +390,20 @@ def _lessons(config: FuzzConfig) -> list[Program]:
     return list(lessons(generate(config.machine, knobs, config.seed, BATCH)))
 
 
-def _left(config: FuzzConfig, keeper: Keeper, started: float) -> float:
-    """Seconds that are left to run programs and to minimise: not those to confirm in."""
-    if config.max_time is None:
-        return math.inf
-    most = max(CONFIRM_SHARE * config.max_time, min(CONFIRM_LEAST, config.max_time / 2))
-    reserved = min(most, CONFIRM_EACH * keeper.doubtful)
-    return config.max_time - reserved - (config.clock() - started)
-
-
-async def _minimise(config: FuzzConfig, keeper: Keeper, started: float) -> None:
+async def _minimise(config: FuzzConfig, keeper: Keeper, budget: Budget) -> None:
     """Minimise what waits for it, as far as its share of the time goes."""
-    whole = config.max_time
-    while config.shrink:
-        elapsed, left = config.clock() - started, _left(config, keeper, started)
-        if not keeper.ready(late=whole is None or elapsed >= LATE * whole):
+    while config.shrink and keeper.ready(late=budget.late()):
+        seconds = budget.shrinking(keeper.spent, keeper.doubtful)
+        if seconds <= 0:
             return
-        if keeper.spent > SHRINK_SHARE * elapsed or left <= 0:
-            return
-        await keeper.minimise_next(
-            None if whole is None else min(SHRINK_SHARE * whole - keeper.spent, left)
-        )
+        await keeper.minimise_next(seconds)
 
 
 async def _confirm(
-    config: FuzzConfig, target: Target, keeper: Keeper, started: float, progress: Progress
+    config: FuzzConfig, target: Target, keeper: Keeper, budget: Budget, progress: Progress
 ) -> None:
-    """See what was found with forked calls once more with ordinary starts, in what is left of the
-    time; of a campaign without a limit, a share of what it took on top of that."""
-    end = config.clock() + max(CONFIRM_LEAST, CONFIRM_SHARE * (config.clock() - started))
-    if config.max_time is not None:
-        end = started + config.max_time
+    """See what was found with forked calls once more with ordinary starts."""
+    expired = budget.confirming()
     made: dict[Identity, Rig] = {}
     async with AsyncExitStack() as stack:
 
@@ -451,7 +418,7 @@ async def _confirm(
                     its_own_model(made[identity], config.itself)
             return made[identity]
 
-        await keeper.confirm(ordinary, lambda: config.clock() >= end)
+        await keeper.confirm(ordinary, expired)
 
 
 def _exit(interrupted: bool, tally: Tally, keeper: Keeper) -> Exit:

@@ -231,11 +231,14 @@ def _fuzz(to: argparse.ArgumentParser) -> None:
         "(none)",
     )
     to.add_argument("--no-shrink", action="store_true", help="keep findings as they were met")
-    _start(
-        to,
-        "calls start as a user's would, or are forked from a process that has imported the "
+    to.add_argument(
+        "--start",
+        choices=("auto", "ordinary", "fork"),
+        default="auto",
+        help="calls start as a user's would, or are forked from a process that has imported the "
         "program: several times as many calls, and what is found is run again as a user's "
-        "calls would be before it counts (ordinary)",
+        "calls would be before it counts; auto forks them if the target allows it and nobody "
+        "counts what they do (auto)",
     )
 
 

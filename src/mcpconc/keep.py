@@ -6,6 +6,7 @@ unfinished, and replaced when something smaller is known.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -116,17 +117,16 @@ class Keeper:
             late or min(map(_promise, self._pending))[:2] < (False, True)
         )
 
-    async def minimise_next(self, limit: float | None) -> None:
+    async def minimise_next(self, limit: float = math.inf) -> None:
         """Minimise and label the most promising finding in at most its share of `limit` seconds,
         which those that wait have in common: a race that seldom comes back must not eat it all."""
         started = self.clock()
         self._pending.sort(key=lambda one: (_promise(one)[0], self._met_before(one), _promise(one)))
         entry = self._pending.pop(0)
-        if limit is not None:
-            limit = max(limit / (1 + max(1, len(self._pending))), min(limit, LEAST))
+        limit = max(limit / (1 + max(1, len(self._pending))), min(limit, LEAST))
 
         def passed(share: float) -> bool:
-            return limit is not None and self.clock() >= started + share * limit
+            return self.clock() >= started + share * limit
 
         def progress(calls: int, attempts: int, finished: bool) -> None:
             self.emit(

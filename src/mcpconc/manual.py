@@ -34,13 +34,13 @@ and for whom, is told apart from violations, and alone it does not make the camp
 examples:
   mcpconc fuzz --max-time 5m
   mcpconc fuzz --runs 20 --agents 3 --scheduler convoy --seed 1
-  mcpconc fuzz --scheduler portfolio --start fork --agents 3 --calls 4
+  mcpconc fuzz --scheduler portfolio --agents 3 --calls 4
   mcpconc fuzz --target empirica==1.13.0 --identity isolated
-  mcpconc fuzz --identity shared,same-instance --start fork
+  mcpconc fuzz --identity shared,same-instance
   mcpconc fuzz --target server.toml --machine mypackage.machines:Mine
   mcpconc fuzz --plant equal-rounds --max-time 1m
-  mcpconc fuzz --nemesis kill-call,full-disk --start fork --runs 50
-  mcpconc fuzz --start fork --max-time 10m      four times as many calls of Empirica
+  mcpconc fuzz --nemesis kill-call,full-disk --runs 50
+  mcpconc fuzz --start ordinary --max-time 10m      every call as a user's would start
   mcpconc fuzz --target server.toml --machine mine:Mine --model self
 """,
     "replay": """\

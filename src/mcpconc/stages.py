@@ -34,7 +34,7 @@ from mcpconc.known import Met, met, needed
 from mcpconc.settings import Settings
 from mcpconc.stress.run import StressConfig, stress
 from mcpconc.target.base import Identity, Target
-from mcpconc.target.warm import Start, check_start
+from mcpconc.target.warm import Start, best_start
 from mcpconc.trace import Trace, load
 from mcpconc.verdict import Verdict
 
@@ -112,13 +112,7 @@ class Gate:
     def start(self) -> Start:
         """How calls start where that is left to us: forked where the target can."""
         wanted = self.settings.start
-        if wanted != "auto":
-            return Start(wanted)
-        try:
-            check_start(self.target, Start.FORK)
-        except UsageError:
-            return Start.ORDINARY
-        return Start.FORK
+        return best_start(self.target) if wanted == "auto" else Start(wanted)
 
     def identities(self) -> tuple[Identity, ...]:
         """Those asked for, or of the usual ones those that the target knows."""

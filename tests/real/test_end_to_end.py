@@ -17,7 +17,7 @@ RACE = "round-reflexes"
 def test_a_short_campaign_runs_and_keeps_what_it_finds(tmp_path: Path) -> None:
     code, said = mcpconc(
         *("fuzz", "--runs", "3", "--seed", "5", "--identity", "isolated"),
-        *("--no-shrink", "--out", str(tmp_path)),
+        *("--start", "ordinary", "--no-shrink", "--out", str(tmp_path)),
     )
     assert code in (0, 1)
     assert said["programs"] == 3

@@ -213,7 +213,24 @@ def test_what_fuzz_does_unasked(asked: dict[str, Any]) -> None:
     assert asked["identities"] == ("isolated", "explicit")
     assert asked["machine"] is CascadeMachine
     assert asked["shrink"] is True
-    assert asked["start"] == "ordinary"
+    assert asked["start"] == "fork"
+
+
+@pytest.mark.parametrize(
+    ("words", "start"),
+    [
+        ("--start ordinary", "ordinary"),
+        ("--target reference", "ordinary"),  # nothing there could be forked
+        ("--probe observe", "ordinary"),  # imports count, too
+        ("--probe observe --start fork", "fork"),
+        ("--scheduler random", "fork"),
+    ],
+)
+def test_calls_are_forked_where_that_is_possible(
+    asked: dict[str, Any], words: str, start: str
+) -> None:
+    assert main(["fuzz", *words.split()]) == 0
+    assert asked["start"] == start
 
 
 @pytest.mark.parametrize("verb", ["fuzz --target reference", "replay lost-task --target reference"])

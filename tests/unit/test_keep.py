@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -60,7 +61,7 @@ class Notebook:
             self.keeper.note(self.rig, anyio.run(self.rig.run, one, "barrier", 1))
         return self
 
-    def minimise(self, limit: float | None = None, times: int = 99) -> Notebook:
+    def minimise(self, limit: float = math.inf, times: int = 99) -> Notebook:
         while self.keeper.pending and times:
             anyio.run(self.keeper.minimise_next, limit)
             times -= 1

@@ -12,7 +12,7 @@ import pytest
 
 from fakes import ledger
 from fakes.rigs import Script, lost
-from mcpconc import campaign
+from mcpconc import budget, campaign
 from mcpconc.campaign import FuzzConfig
 from mcpconc.errors import Exit, TargetError
 from mcpconc.events import CampaignFinished, InfraTrouble, Kept
@@ -128,7 +128,7 @@ def test_nothing_found_opens_no_second_rig(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_confirming_has_its_own_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(campaign, "CONFIRM_LEAST", 4.0)
+    monkeypatch.setattr(budget, "CONFIRM_LEAST", 4.0)
     _, done, _ = fuzz(
         tmp_path,
         monkeypatch,
@@ -136,6 +136,21 @@ def test_confirming_has_its_own_time(tmp_path: Path, monkeypatch: pytest.MonkeyP
         shrink=False,
     )
     assert only(done.kept).confirmed == (0, 4)
+
+
+def test_a_campaign_keeps_time_for_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(budget, "CONFIRM_EACH", 3.0)
+    script, done, _ = fuzz(
+        tmp_path,
+        monkeypatch,
+        lambda program, start: adds(program) if start is Start.FORK else [],
+        shrink=False,
+        runs=None,
+        max_time=20.0,
+    )
+    assert len(script.ran) == 20  # a second each, and none after its time
+    assert only(done.kept).confirmed == (0, 3)
+    assert done.stop == "time is up"
 
 
 def test_a_target_that_does_not_come_up_again(

@@ -38,7 +38,7 @@ from mcpconc.schedule.probe import SITE
 from mcpconc.target import warmth as scripts
 from mcpconc.target.base import Identity, Launch, Progress, Target, Warms, Warmth
 
-__all__ = ["Start", "Warm", "check_start", "keep_warm", "shimmed", "warmed"]
+__all__ = ["Start", "Warm", "best_start", "check_start", "keep_warm", "shimmed", "warmed"]
 
 IMPORTS = 120.0
 """Seconds in which the program must have been imported."""
@@ -120,6 +120,11 @@ def check_start(target: Target, start: Start) -> None:
             f"{target.name}: its servers start no Python program for a call that could be kept "
             "warm; leave --start fork out"
         )
+
+
+def best_start(target: Target) -> Start:
+    """The one that makes most calls: forks where the target can."""
+    return Start.FORK if isinstance(target, Warms) else Start.ORDINARY
 
 
 @asynccontextmanager

@@ -21,7 +21,8 @@ from mcpconc.report import documents
 from mcpconc.report.finding import finding_report
 from mcpconc.report.selftest import selftest_document
 from mcpconc.target import resolve
-from mcpconc.target.warm import Start, check_start
+from mcpconc.target.base import Target
+from mcpconc.target.warm import Start, best_start, check_start
 from mcpconc.trace import find, load
 from mcpconc.verbs import asked, gates, said
 from mcpconc.verdict import Verdict
@@ -44,7 +45,7 @@ def fuzz(args: Namespace) -> Exit:
         )
     control = decides and args.probe in (None, "control")
     target = asked.spec(args.target, args.plant)
-    check_start(resolve(target), Start(args.start))
+    start = _start(args, resolve(target))
     config = campaign.FuzzConfig(
         out=asked.writable(args.out),
         target=target,
@@ -62,7 +63,7 @@ def fuzz(args: Namespace) -> Exit:
         shrink=not args.no_shrink,
         machine=asked.machine(args.machine),
         itself=asked.itself(args),
-        start=Start(args.start),
+        start=start,
         control=control,
         observe=args.probe == "observe",
     )
@@ -72,6 +73,15 @@ def fuzz(args: Namespace) -> Exit:
     if args.json:
         said.document(documents.campaign_document(done))
     return done.exit
+
+
+def _start(args: Namespace, target: Target) -> Start:
+    """:raises UsageError: if the target cannot be started as asked."""
+    if args.start == "auto":
+        # What a fork did not have to import would not be counted.
+        return Start.ORDINARY if args.probe == "observe" else best_start(target)
+    check_start(target, Start(args.start))
+    return Start(args.start)
 
 
 def _nemesis(args: Namespace, control: bool) -> tuple[str, ...]:

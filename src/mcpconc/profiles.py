@@ -13,8 +13,8 @@ __all__ = ["PROFILES"]
 
 PROFILES: Mapping[str, Mapping[str, Any]] = {
     # forked: the doctor's 60 calls, one after another (15 s), some replays (15 s), 12 programs
-    # (20 s); not forked: 10 calls by one agent (10 s), 60 by five in one world and in five (27 s
-    # each). A percentile of 95 would take 100.
+    # (20 s) and what they found (10 s); not forked: 10 calls by one agent (10 s), 60 by five in one
+    # world and in five (27 s each). A percentile of 95 would take 100.
     "smoke": {
         "about": "about 2 minutes: is anything badly broken?",
         "thresholds": (
@@ -25,8 +25,7 @@ PROFILES: Mapping[str, Mapping[str, Any]] = {
         "canary.time": 40.0,
         "replays.time": 15.0,
         "replays.tries": 5,
-        "fuzz.time": 20.0,
-        "fuzz.confirm": 0.0,
+        "fuzz.time": 30.0,
         "fuzz.runs": 12,
         "faults.runs": 0,
         "stress.time": 90.0,
@@ -38,9 +37,10 @@ PROFILES: Mapping[str, Mapping[str, Any]] = {
         "stress.own": 5,
         "stress.minimise": 0.0,
     },
-    # forked: 100 programs (about 2,000 calls with those around them, 240 s); replays 240 s; not
-    # forked: five scenarios of 12 calls by one agent (60 s) and of 40 by two and five, in one world
-    # and in their own, and by ten (1,000 calls, 460 s, and servers that start).
+    # forked: 100 programs (about 2,000 calls with those around them, 240 s) and what they found
+    # (60 s); replays 240 s; not forked: five scenarios of 12 calls by one agent (60 s) and of 40 by
+    # two and five, in one world and in their own, and by ten (1,000 calls, 460 s, and servers that
+    # start).
     "release": {
         "about": "about 20 minutes: may this be released?",
     },
@@ -50,10 +50,9 @@ PROFILES: Mapping[str, Mapping[str, Any]] = {
         "about": "some hours: what does a long look find?",
         "replays.time": 1200.0,
         "replays.tries": 50,
-        "fuzz.time": 3600.0,
-        "fuzz.confirm": 600.0,
+        "fuzz.time": 4200.0,
         "fuzz.runs": 2000,
-        "faults.time": 1800.0,
+        "faults.time": 2100.0,
         "faults.runs": 200,
         "stress.time": 14400.0,
         "stress.agents": (1, 2, 5, 10, 20),

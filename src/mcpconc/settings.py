@@ -59,8 +59,11 @@ class Replays:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fuzz:
-    time: float = key(240.0, "seconds at most, minimising included", least=1)
-    confirm: float = key(60.0, "seconds more to see forked findings ordinarily", least=0)
+    time: float = key(
+        300.0,
+        "seconds at most, minimising and confirming included",
+        least=1,
+    )
     runs: int = key(100, "programs at most", least=1)
     calls: int = key(12, "calls of a program, about", least=1)
     inflight: int = key(1, "unanswered calls of an agent", least=1)
@@ -71,7 +74,7 @@ class Fuzz:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Faults:
-    time: float = key(120.0, "seconds at most", least=1)
+    time: float = key(150.0, "seconds at most", least=1)
     runs: int = key(20, "programs under faults; 0 leaves them out", least=0)
     kinds: tuple[str, ...] = key(("all",), "as `mcpconc fuzz --nemesis`")
 

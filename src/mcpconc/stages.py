@@ -300,8 +300,7 @@ def _replayed(
 async def fuzz(gate: Gate) -> None:
     """Programs that nobody has written down."""
     wanted = gate.settings.fuzz
-    limit = wanted.time + wanted.confirm + GRACE
-    gate.parts["fuzz"] = await _campaign(gate, _fuzzing(gate, gate.out), limit)
+    gate.parts["fuzz"] = await _campaign(gate, _fuzzing(gate, gate.out), wanted.time + GRACE)
 
 
 async def faults(gate: Gate) -> None:
@@ -317,7 +316,7 @@ async def faults(gate: Gate) -> None:
         max_time=wanted.time,
         runs=wanted.runs,
     )
-    told = await _campaign(gate, config, wanted.time + gate.settings.fuzz.confirm + GRACE)
+    told = await _campaign(gate, config, wanted.time + GRACE)
     gate.parts["faulty"] = told
     gate.parts["faults"] = {toll["fault"]: toll["recovery"] for toll in told["faults"]}
 

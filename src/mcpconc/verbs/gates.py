@@ -48,7 +48,7 @@ def gate(args: Namespace) -> Exit:
     from mcpconc import gate as gates
 
     if args.print_schema:
-        said.document(schema())
+        said.say(readable(schema()) + "\n")
         return Exit.PASSED
     settings = _settings(args)
     if unknown := [name for name in _flat(args.skip) if name not in gates.STAGES]:

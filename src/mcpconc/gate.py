@@ -112,7 +112,7 @@ async def gate(config: GateConfig, emit: Emit) -> Gated:
 
 def _judged(config: GateConfig, work: Gate, began: datetime, seconds: float) -> Gated:
     """Findings, baseline and thresholds, and what follows of them."""
-    findings = _findings(config, work)
+    findings, shown = _findings(config, work)
     listed = {finding["listed_as"] for finding in findings if finding["listed_as"]}
     unread = {
         known.fingerprint: f"no trace at {config.baseline.trace(known)}"
@@ -126,6 +126,10 @@ def _judged(config: GateConfig, work: Gate, began: datetime, seconds: float) -> 
         **_frame(config, work, began, seconds),
         **work.parts,
         "findings": findings,
+        "phases": [
+            {**phase, "violations": sorted({shown.get(name, name) for name in phase["violations"]})}
+            for phase in work.parts.get("phases", ())
+        ],
         "baseline": [_entry(config, work, entry) for entry in entries],
     }
     document["unmeasured"] = work.unmeasured
@@ -193,13 +197,17 @@ def _frame(config: GateConfig, work: Gate, began: datetime, seconds: float) -> d
     }
 
 
-def _findings(config: GateConfig, work: Gate) -> list[dict[str, Any]]:
-    """Each distinct finding once, new ones first."""
+def _findings(config: GateConfig, work: Gate) -> tuple[list[dict[str, Any]], dict[str, str]]:
+    """Each distinct finding once, new ones first; and under which fingerprint each is there that
+    was met: several may be one finding that is listed."""
     found: dict[str, dict[str, Any]] = {}
+    shown: dict[str, str] = {}
     for met in work.found:
+        digest = met.finding.fingerprint.digest()
         known = matching(met.finding, config.baseline.findings, met.involved)
-        name = known.fingerprint if known else met.finding.fingerprint.digest()
+        name = known.fingerprint if known else digest
         status = KNOWN if known else NEW if met.counts else UNCONFIRMED
+        shown[digest] = name
         if name in found:
             found[name]["times"] += met.times
             if status == NEW:
@@ -208,14 +216,15 @@ def _findings(config: GateConfig, work: Gate) -> list[dict[str, Any]]:
         f = met.finding.fingerprint
         trace = str(met.path) if met.path else None
         found[name] = {
-            "fingerprint": f.digest(),
-            "title": replace(f, tools=f.tools or met.involved or ()).title(),
-            "label": met.finding.label.value,
+            "fingerprint": name,
+            "title": (known and known.title)
+            or replace(f, tools=f.tools or met.involved or ()).title(),
+            "label": known.label if known else met.finding.label.value,
             "oracle": f.oracle,
             "property": f.property,
             "kind": f.kind,
             "field": f.field,
-            "tools": list(f.tools),
+            "tools": list(known.tools if known else f.tools),
             "summary": met.finding.summary,
             "trace": trace,
             "command": trace and f"mcpconc replay {trace} --times 10",
@@ -225,7 +234,7 @@ def _findings(config: GateConfig, work: Gate) -> list[dict[str, Any]]:
             "times": met.times,
         }
     ranks = {NEW: 0, UNCONFIRMED: 1, KNOWN: 2}
-    return sorted(found.values(), key=lambda finding: ranks[finding["status"]])
+    return sorted(found.values(), key=lambda finding: ranks[finding["status"]]), shown
 
 
 def _entry(config: GateConfig, work: Gate, entry: Entry) -> dict[str, Any]:

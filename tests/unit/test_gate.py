@@ -143,6 +143,21 @@ def test_one_that_is_not_minimal_is_the_one_that_is_listed(known: Baseline) -> N
     assert run(busy, finds(vague, involved=("note",)), baseline=known).exit == Exit.VIOLATION
 
 
+def test_phases_name_a_finding_as_the_list_of_findings_does(known: Baseline) -> None:
+    vague = replace(RACE, fingerprint=replace(RACE.fingerprint, tools=()))
+    digests = [f.fingerprint.digest() for f in (vague, RACE)]
+
+    def both(work: Gate) -> None:
+        work.parts["phases"] = [{**LOAD["phases"][0], "violations": digests}]
+
+    involved = ("note", "session_create")
+    done = run(busy, finds(vague, involved=involved), finds(), both, baseline=known)
+    (finding,) = done.document["findings"]
+    assert (finding["fingerprint"], finding["title"]) == (digests[1], RACE.fingerprint.title())
+    assert finding["tools"] == [*PAIR]
+    assert done.document["phases"][0]["violations"] == [digests[1]]
+
+
 def test_the_same_finding_twice_is_one() -> None:
     done = run(busy, finds(times=2), finds(times=3))
     assert [f["times"] for f in done.document["findings"]] == [5]

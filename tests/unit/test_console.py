@@ -172,6 +172,15 @@ def test_before_the_first_program(golden: Golden) -> None:
     golden("status-preparing", "\n".join([*block(tally, 9.0), line(tally, 9.0)]) + "\n")
 
 
+def test_a_comparison_is_no_campaign_and_shows_its_progress_too() -> None:
+    tally = Tally()
+    tally.add(TargetProgress("5 of 5 servers are up"), 1.0)
+    tally.add(run(1), 5.0)
+    tally.add(run(2), 9.0)
+    assert line(tally, 9.0) == "mcpconc: 0:00:09 · 2 runs · 24 calls"
+    assert block(tally, 9.0) == ["mcpconc · 2 runs · 24 calls · 0:00:09"]
+
+
 def test_minimising_does_not_slow_the_rate(tally: Tally) -> None:
     assert tally.rate() == 36 / 12
 

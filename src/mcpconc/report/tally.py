@@ -115,7 +115,7 @@ def block(tally: Tally, now: float) -> list[str]:
     """The lines of the live status."""
     start = tally.started
     if start is None:
-        return [f"mcpconc · {tally.doing or 'preparing'} · {clock(now)}"]
+        return [f"mcpconc · {_doing(tally)} · {clock(now)}"]
     limit = f" of {clock(start.max_time)}" if start.max_time is not None else ""
     wanted = f" of {start.runs}" if start.runs is not None else ""
     inflight = f" × {start.inflight} in flight" if start.inflight > 1 else ""
@@ -140,7 +140,7 @@ def block(tally: Tally, now: float) -> list[str]:
 def line(tally: Tally, now: float) -> str:
     """The same in one line, for logs."""
     if tally.started is None:
-        return f"mcpconc: {clock(now)} · {tally.doing or 'preparing'}"
+        return f"mcpconc: {clock(now)} · {_doing(tally)}"
     text = (
         f"mcpconc: {clock(now - tally.began)} · {tally.runs} programs · {tally.calls} calls"
         f" · {tally.rate():.1f} calls/s · overlap {tally.overlap:.1f}/{tally.overlap_max}"
@@ -149,3 +149,9 @@ def line(tally: Tally, now: float) -> str:
     text += f" · undecided {tally.unknown}" if tally.unknown else ""
     text += f" · infra {tally.infra}" if tally.infra else ""
     return text + (f" · {tally.doing}" if tally.doing else "")
+
+
+def _doing(tally: Tally) -> str:
+    """What goes on where no campaign has begun: it may be something else that runs programs."""
+    ran = f"{tally.runs} runs · {tally.calls} calls" if tally.runs else "preparing"
+    return tally.doing or ran

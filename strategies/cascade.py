@@ -8,16 +8,18 @@ the same probability, because races of checks against inserts live there.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, initialize, multiple
 
-from mcpconc.program import Program, Ref
+from mcpconc.program import Call, Program, Ref
 from mcpconc.strategies.artifacts import ARTIFACT_READS, ARTIFACT_WRITES, ArtifactRules
+from mcpconc.strategies.brief import brief
 from mcpconc.strategies.bus import BUS_READS, BUS_WRITES, BusRules
 from mcpconc.strategies.handover import HANDOVER_READS, HANDOVER_WRITES, HandoverRules
-from mcpconc.strategies.machine import MISSING, Obj, ProgramMachine, act, chance
+from mcpconc.strategies.machine import MISSING, Obj, ProgramMachine, act, chance, needs
 
 __all__ = ["CascadeMachine"]
 
@@ -25,6 +27,10 @@ COMMON_TEXTS = ("cache layer", "retry budget", "index rebuild")
 """Natural keys that agents share. None contains another: Empirica refuses goals by substring."""
 
 COMMON_AI = "ai-common"
+
+BRIEF = 4
+"""Of so many programs one is of agents in a hurry, who shorten two of three calls, where the target
+understands that."""
 
 READS = (
     *HANDOVER_READS,
@@ -81,6 +87,7 @@ class CascadeMachine(HandoverRules, BusRules, ArtifactRules, ProgramMachine):
         self._common: Obj | None = None
         self._goals: list[Obj] = []
         self._share = self.knobs.share
+        self._brief = False
 
     # What one example is like as a whole: swarm testing (Groce et al., ISSTA 2012) on top of
     # the random subset of rules that Hypothesis itself picks for each example.
@@ -90,6 +97,7 @@ class CascadeMachine(HandoverRules, BusRules, ArtifactRules, ProgramMachine):
         self.inflight = 1 + inflight % self.knobs.inflight
 
     # Initialize rules come in any order; each makes in the prefix what it needs.
+    @needs("goals_create")
     @initialize(target=goals, made=st.integers(0, 2), planned=st.booleans())
     def common_goals(self, made: int, planned: bool) -> Any:
         with self.prefix():
@@ -98,6 +106,7 @@ class CascadeMachine(HandoverRules, BusRules, ArtifactRules, ProgramMachine):
                 self._goals.append(self._goal(0, self.common_session().ref, None, status))
         return multiple(*self._goals)
 
+    @needs("goals_create", "goals_add_task")
     @initialize(target=tasks, made=st.integers(0, 2))
     def common_tasks(self, made: int) -> Any:
         """Of one goal: what is known of a goal from several tasks is where calls race."""
@@ -108,12 +117,26 @@ class CascadeMachine(HandoverRules, BusRules, ArtifactRules, ProgramMachine):
                 self._goals.append(self._goal(0, self.common_session().ref, None))
             return multiple(*(self._task(0, self._goals[0].ref) for _ in range(made)))
 
+    @needs("unknown_log")
     @initialize(target=unknowns, made=st.booleans())
     def common_unknown(self, made: bool) -> Any:
         with self.prefix():
             if not (made and self.knobs.share):
                 return multiple()
             return self._unknown(0, self.common_session().ref, None)
+
+    @classmethod
+    def shortening(cls) -> type[ProgramMachine]:
+        if "briefness" in vars(cls):
+            return cls
+        return type(cls.__name__, (cls,), {"briefness": _BRIEF, "__module__": cls.__module__})
+
+    def call(
+        self, agent: int, tool: str, args: Mapping[str, Any], token_in: str = "", form: Any = "{}"
+    ) -> Call:
+        if self._brief and self.stage == "lane" and sum(map(len, self._lanes)) % 3:
+            args = brief(tool, args)
+        return super().call(agent, tool, args, token_in, form)
 
     def common_session(self) -> Obj:
         """Agent 0's session from the prefix, which every agent may use."""
@@ -180,14 +203,17 @@ class CascadeMachine(HandoverRules, BusRules, ArtifactRules, ProgramMachine):
         return session
 
     @act(theirs=chance, vectors=vectors)
+    @needs("submit_preflight_assessment")
     def preflight(self, agent: int, theirs: int, vectors: dict[str, float]) -> None:
         self._assess(agent, theirs, "submit_preflight_assessment", vectors)
 
     @act(theirs=chance, vectors=vectors)
+    @needs("submit_check_assessment")
     def check(self, agent: int, theirs: int, vectors: dict[str, float]) -> None:
         self._assess(agent, theirs, "submit_check_assessment", vectors)
 
     @act(theirs=chance, vectors=vectors)
+    @needs("submit_postflight_assessment")
     def postflight(self, agent: int, theirs: int, vectors: dict[str, float]) -> None:
         self._assess(agent, theirs, "submit_postflight_assessment", vectors)
 
@@ -295,7 +321,8 @@ class CascadeMachine(HandoverRules, BusRules, ArtifactRules, ProgramMachine):
         tool=st.sampled_from(("goals_get_tasks", "goals_progress")),
     )
     def read_goal(self, agent: int, goal: Obj, theirs: int, miss: int, tool: str) -> None:
-        self.call(self.actor(agent, theirs, goal), tool, {"goal_id": self._id(goal, miss)})
+        if tool in self.tools:
+            self.call(self.actor(agent, theirs, goal), tool, {"goal_id": self._id(goal, miss)})
 
     @act(theirs=chance, completed=st.booleans())
     def goals_list(self, agent: int, theirs: int, completed: bool) -> None:
@@ -319,5 +346,13 @@ class CascadeMachine(HandoverRules, BusRules, ArtifactRules, ProgramMachine):
         tool=st.sampled_from(("epistemics_list", "checkpoint_load", "assess_state")),
     )
     def read_session(self, agent: int, theirs: int, tool: str) -> None:
-        session = self.session(agent, theirs)
-        self.call(agent, tool, {"session_id": session.ref})
+        if tool in self.tools:
+            session = self.session(agent, theirs)
+            self.call(agent, tool, {"session_id": session.ref})
+
+
+def _briefly(self: CascadeMachine, drawn: int) -> None:
+    self._brief = drawn % BRIEF == BRIEF - 1
+
+
+_BRIEF = initialize(drawn=st.integers(0, 63))(_briefly)

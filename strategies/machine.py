@@ -278,17 +278,23 @@ class ProgramMachine(RuleBasedStateMachine):
 
     @classmethod
     def offered(cls, tools: Collection[str]) -> type[ProgramMachine]:
-        """This machine for a target that offers `tools`: without the rules that need others. It
-        writes the programs of a machine that never had them."""
+        """This machine for a target that offers `tools`: without the rules that need others, each
+        of which needs what it says (`needs`), or else the tool that it is named after. It writes
+        the programs of a machine that never had them."""
         gone: dict[str, Any] = {
             name: None
             for name, member in inspect.getmembers(cls)
-            if not getattr(member, "needs", frozenset()) <= set(tools)
+            if not getattr(member, "needs", {name} & set(cls.tools)) <= set(tools)
         }
-        if not gone:
-            return cls
         left = tuple(tool for tool in cls.tools if tool in tools)
+        if not gone and left == cls.tools:
+            return cls
         return type(cls.__name__, (cls,), {**gone, "tools": left, "__module__": cls.__module__})
+
+    @classmethod
+    def shortening(cls) -> type[ProgramMachine]:
+        """This machine for a target that knows what a call leaves out, if it makes use of that."""
+        return cls
 
     @classmethod
     def bound(

@@ -46,7 +46,7 @@ from mcpconc.schedule.counts import Costs, total
 from mcpconc.schedule.coverage import Coverage
 from mcpconc.strategies import CascadeMachine, Knobs, ProgramMachine, generate
 from mcpconc.target import resolve
-from mcpconc.target.base import Hurries, Identity, Progress, Target
+from mcpconc.target.base import Hurries, Identity, Progress, Shortens, Target
 from mcpconc.target.warm import Start
 from mcpconc.variety import Feature, focused, lessons, varied
 from mcpconc.verdict import Verdict
@@ -309,7 +309,8 @@ async def _offered(target: Target, on: Rig, machine: type[ProgramMachine]) -> ty
             f"{', '.join(sorted(offered)) or 'none'}; write a state machine that calls them and "
             "give it as --machine MODULE:CLASS"
         )
-    return machine.offered(offered) if machine.tools else machine
+    machine = machine.offered(offered) if machine.tools else machine
+    return machine.shortening() if isinstance(target, Shortens) and target.shorthand else machine
 
 
 async def _loop(

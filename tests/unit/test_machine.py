@@ -9,8 +9,11 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 
-from mcpconc.program import Program, refs
+from mcpconc.program import Program, Ref, refs
 from mcpconc.strategies import CascadeMachine, Knobs, ProgramMachine, act, generate, needs
+from mcpconc.strategies.brief import brief
+
+GOAL = Ref("0.1", "goal_id")
 
 
 @cache
@@ -127,6 +130,50 @@ def test_what_the_target_does_not_offer_is_left_out() -> None:
     digests = [p.digest() for p in generate(without, Knobs(), 1, 20)]
     assert digests == [p.digest() for p in cascade()]
     assert Noted.offered(Noted.tools) is Noted
+
+
+def test_for_a_target_that_knows_them_some_calls_are_written_in_short() -> None:
+    machine = CascadeMachine.shortening()
+    assert machine.shortening() is machine
+    assert machine.tools == CascadeMachine.tools
+    programs = [p for seed in range(1, 8) for p in generate(machine, Knobs(), seed, 20)]
+    short = [p for p in programs if any(r.keep for c in p.calls() for r in refs(c.args))]
+    assert 0 < len(short) < len(programs) / 2
+    logs = [c for p in programs for c in p.calls() if c.tool == "finding_log"]
+    assert {"session_id" in c.args for c in logs} == {True, False}
+    assert not [r for p in cascade() for c in p.calls() for r in refs(c.args) if r.keep]
+
+
+@pytest.mark.parametrize(
+    ("tool", "args", "short"),
+    [
+        (
+            "goals_progress",
+            {"goal_id": Ref("0.1", "goal_id")},
+            {"goal_id": Ref("0.1", "goal_id", 8)},
+        ),
+        ("goals_refresh", {"goal_id": Ref("0.1", "goal_id")}, {"goal_id": Ref("0.1", "goal_id")}),
+        ("goals_progress", {"goal_id": "no-such"}, {"goal_id": "no-such"}),
+        ("finding_log", {"session_id": Ref("0.0", "session_id"), "finding": "x"}, {"finding": "x"}),
+        ("goals_list", {"session_id": "s"}, {"session_id": "s"}),
+    ],
+)
+def test_what_is_left_out_is_what_the_tool_does_not_need(
+    tool: str, args: dict[str, Any], short: dict[str, Any]
+) -> None:
+    assert brief(tool, args) == short
+
+
+@pytest.mark.parametrize("kept", range(4))
+def test_no_rule_calls_what_is_not_offered(kept: int) -> None:
+    """Of the tools that not every release of Empirica has, a quarter is offered at a time."""
+    core = {"session_create", "goals_create"}
+    tools = core | set(CascadeMachine.tools[kept::4])
+    machine = CascadeMachine.offered(tools)
+    programs = [p for seed in range(1, 6) for p in generate(machine, Knobs(), seed, 10)]
+    called = {c.tool for p in programs for c in p.calls()}
+    assert called <= tools
+    assert len(called) > 4
 
 
 def test_tokens_may_stand_deep_in_an_argument() -> None:

@@ -32,6 +32,7 @@ __all__ = [
     "Resets",
     "Rests",
     "Scales",
+    "Shortens",
     "Starts",
     "Target",
     "Warms",
@@ -252,6 +253,14 @@ class Ages(Protocol):
         :raises sqlite3.Error: if it cannot be taken.
         """
         ...
+
+
+@runtime_checkable
+class Shortens(Protocol):
+    """A target that knows what calls leave out: the end of an id, and the session that an agent
+    works in."""
+
+    shorthand: bool
 
 
 @runtime_checkable

@@ -113,6 +113,7 @@ class EmpiricaTarget:
     call_timeout: float = CASCADE_SECONDS + 30.0
     question: tuple[str, Mapping[str, Any]] = ("goals_list", {})
     tolerance: float = NESTED_SECONDS
+    shorthand: bool = True
     installed: Installed | None = None
     limits: tuple[float, float] = (CALL_SECONDS, CASCADE_SECONDS)
     """What the server grants to calls, in seconds: to ordinary ones, and to those that read JSON

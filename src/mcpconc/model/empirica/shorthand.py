@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from mcpconc.history import Operation, Outcome
 from mcpconc.snapshot import Row
 
-__all__ = ["IMPLYING", "Implied", "spelled_out"]
+__all__ = ["IMPLYING", "SHORTEST", "TAKES", "Implied", "spelled_out"]
 
 SHORTEST = 8
 """Characters that a beginning of an id must have; the server takes shorter ones here and there."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -43,6 +44,14 @@ def test_a_session_that_was_not_named_is_the_one_answered() -> None:
     (done,), (implied,) = spelled_out([made("finding_log", {}, session_id="S")], {})
     assert done.args == {"session_id": "S"}
     assert (implied.session, implied.operation.args) == ("S", {})
+
+
+def test_where_the_answer_does_not_tell_the_row_does() -> None:
+    note = replace(made("note", {"text": "tok"}, note_id="n"), token="tok")
+    (done,), (implied,) = spelled_out([note], {}, {"tok": "S"})
+    assert (done.args["session_id"], implied.session) == ("S", "S")
+    (done,), (implied,) = spelled_out([note], {})
+    assert ("session_id" in done.args, implied.session) == (False, None)
 
 
 @pytest.mark.parametrize(

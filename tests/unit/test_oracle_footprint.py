@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from mcpconc.history import Operation
 from mcpconc.model.spec import Footprint
 from mcpconc.oracle.base import Result
 from mcpconc.oracle.footprint import footprint, unjudged
@@ -105,3 +106,21 @@ def test_calls_without_a_known_footprint_are_listed() -> None:
 
 def test_missing_is_unknown_while_the_target_is_still_at_work() -> None:
     assert judge({}, quiescent=False).verdict is Verdict.UNKNOWN
+
+
+class Brief(Told):
+    """Calls that name what they work on by the beginning of its id."""
+
+    def owner(self, operation: Operation) -> str:
+        return "11111111"
+
+
+def test_a_beginning_of_an_id_means_the_one_that_has_it() -> None:
+    def judged(*owners: str) -> Result:
+        change = {("rows:db.things", owner): 1 for owner in owners}
+        told = Brief(footprints=KNOWN, change=change)
+        return footprint(run(told, ("1> write", "1< ok"), Snapshot()))
+
+    assert judged("11111111-0000").verdict is Verdict.OK
+    assert heads(judged("22222222-0000")) == [("misattributed", "rows:db.things", "")]
+    assert judged("11111111-0000", "11111111-9999").verdict is Verdict.VIOLATION

@@ -22,6 +22,8 @@ __all__ = ["footprint", "unjudged"]
 NAME = "footprint"
 ADD_UP = ("rows:", "ref:", "file:")
 """Changes of which each call makes its own. All others may fall into one or cancel out."""
+SHORTEST = 8
+"""Characters of an id that may stand for all of it."""
 
 
 @dataclass(slots=True)
@@ -53,8 +55,8 @@ def footprint(run: Run) -> Result:
     if run.before is None or run.after is None:
         return Result(NAME, unknown=(NO_READ_BACK,))
     operations = run.history.operations
-    claims, wild = _claims(run.spec, operations)
     changes = run.spec.changes(run.before, run.after)
+    claims, wild = _claims(run.spec, operations, frozenset(owner for _, owner in changes))
     counted: dict[str, Counter[str]] = {key: Counter() for key in claims}
     for (key, owner), times in changes.items():
         counted.setdefault(key, Counter())[owner] += times
@@ -101,12 +103,23 @@ def _bounds(spec: Spec, op: Operation) -> Footprint | None:
     return Footprint(most(done.changes, refused.changes), most(done.foreign, refused.foreign))
 
 
-def _claims(spec: Spec, operations: Sequence[Operation]) -> tuple[dict[str, _Claims], bool]:
-    """Claims per change key, and whether any call has no known footprint."""
+def _whole(owner: str, owners: frozenset[str]) -> str:
+    """The one of `owners` that the beginning of an id means, if it is one's."""
+    if len(owner) < SHORTEST or owner in owners:
+        return owner
+    meant = [one for one in owners if one.startswith(owner)]
+    return meant[0] if len(meant) == 1 else owner
+
+
+def _claims(
+    spec: Spec, operations: Sequence[Operation], owners: frozenset[str]
+) -> tuple[dict[str, _Claims], bool]:
+    """Claims per change key of those `owners` that changes carry, and whether any call has no known
+    footprint."""
     claims: dict[str, _Claims] = {}
     wild = False
     for op in operations:
-        owner = spec.owner(op)
+        owner = _whole(spec.owner(op), owners)
         left = _bounds(spec, op)
         if left is None:
             wild = True

@@ -96,7 +96,13 @@ def facts(operations: Sequence[Operation], snapshot: Snapshot | None) -> Facts:
             if token:
                 found.setdefault(token, row)
     said = [o for o in operations if o.outcome is not Outcome.USAGE]
-    done, implied = spelled_out(said, rows)
+    stored = {
+        token: str(row["session_id"])
+        for found in written.values()
+        for token, row in found.items()
+        if row.get("session_id")
+    }
+    done, implied = spelled_out(said, rows, stored)
     known = Facts(done, snapshot, {}, {}, {}, {}, {}, {}, {}, written, {}, implied)
     sessions: dict[str, Row | None] = {str(r["session_id"]): r for r in rows["sessions"]}
     project = {key: str(r.get("project_id") or "") for key, r in sessions.items() if r is not None}

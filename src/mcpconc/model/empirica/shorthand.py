@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 
 from mcpconc.history import Operation, Outcome
 from mcpconc.snapshot import Row
@@ -66,12 +67,15 @@ class Implied:
 
 
 def spelled_out(
-    operations: Sequence[Operation], rows: Mapping[str, Sequence[Row]]
+    operations: Sequence[Operation],
+    rows: Mapping[str, Sequence[Row]],
+    sessions: Mapping[str, str] = MappingProxyType({}),
 ) -> tuple[tuple[Operation, ...], tuple[Implied, ...]]:
     """The operations with ids and sessions written out, and those that implied a session.
 
     A call that was refused because no session could be found did nothing, and is only among the
-    latter. `rows` are those left, by table.
+    latter. `rows` are those left, by table; `sessions` says in which one each token was stored, for
+    not every answer does.
     """
     ids = {
         name: {str(o.data[name]) for o in operations if o.tool == tool and o.data.get(name)}
@@ -85,7 +89,7 @@ def spelled_out(
         if name and o.args.get(name) and isinstance(o.args[name], str):
             done.append(_whole(o, name, ids[name]))
         elif o.tool in IMPLYING and not o.args.get("session_id"):
-            told = o.data.get("session_id") if o.succeeded else None
+            told = o.data.get("session_id") or sessions.get(o.token) if o.succeeded else None
             if o.outcome is Outcome.REFUSED and o.data.get("error") == "no-session":
                 implied.append(Implied(o, ""))
                 continue

@@ -83,7 +83,7 @@ def drawn(seed: int) -> Iterator[Program]:
     """Sequential programs without end: of both machines, of one agent and of several whose calls
     come one after another in a random order that respects what each needs."""
     for number in count():
-        machine: type[ProgramMachine] = (CascadeMachine, GoodStory)[number % 2]
+        machine: type[ProgramMachine] = (CascadeMachine.shortening(), GoodStory)[number % 2]
         agents = (SEVERAL, 1)[number // 2 % 2]
         place = seed * 1_000_003 + number
         for program in generate(machine, Knobs(agents=agents), place, ALIKE):

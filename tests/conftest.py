@@ -1,4 +1,5 @@
-"""Golden files: what a report printed when somebody last looked at it and liked it."""
+"""Golden files: what a report printed when somebody last looked at it and liked it; and that no
+property is held to a time."""
 
 from __future__ import annotations
 
@@ -6,6 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 pytest_plugins = ["pytester"]
 

@@ -1,7 +1,8 @@
 """A small MCP server with state, standard library only: ``ledger_server.py DATABASE AGENT MODE``.
 
 One process per agent, all on one SQLite database. ``add`` appends an entry at the next position,
-``bump`` adds one to the counter, ``read`` shows both, ``forbid`` always refuses. Modes:
+``bump`` adds one to the counter, ``read`` shows both, ``forbid`` and ``audit`` always refuse.
+Modes:
 
 * ``correct``: every write is one transaction;
 * ``racy``: what is read is written back a little later, over what came in between;
@@ -26,7 +27,7 @@ DATABASE, AGENT, MODE = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
 WINDOW = {"racy": 0.06, "slow": 1.5}.get(MODE, 0.0)
 """Seconds between reading and writing where nothing protects what was read."""
 
-TOOLS = ("add", "bump", "read", "forbid")
+TOOLS = ("add", "bump", "read", "forbid", "audit")
 SCHEMA = """
 CREATE TABLE entries (position INTEGER PRIMARY KEY, text TEXT NOT NULL, agent INTEGER NOT NULL);
 CREATE TABLE counter (value INTEGER NOT NULL);
@@ -60,7 +61,7 @@ def call(request: dict[str, Any]) -> None:
 def act(connection: sqlite3.Connection, tool: str, args: dict[str, Any]) -> dict[str, Any]:
     if tool == "read":
         return {"ok": True, "entries": entries(connection), "value": value(connection)}
-    if tool == "forbid" or not (tool == "bump" or args.get("text")):
+    if tool in ("forbid", "audit") or not (tool == "bump" or args.get("text")):
         return {"ok": False, "error": f"{tool} refused"}
     if not WINDOW:
         connection.execute("BEGIN IMMEDIATE")

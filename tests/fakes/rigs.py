@@ -12,6 +12,7 @@ from typing import Any
 import anyio.lowlevel
 import pytest
 
+from fakes.ledger import LedgerMachine
 from mcpconc.history import Event, EventType, History
 from mcpconc.oracle.base import Finding, Fingerprint, Judgement, Result, Run
 from mcpconc.program import Program
@@ -47,7 +48,7 @@ class Script:
     undecided: Callable[[Program], Sequence[str]] = lambda program: ()
     seconds: float = 1.0
     clock: Clock = field(default_factory=Clock)
-    tools: frozenset[str] = frozenset({"add"})
+    tools: frozenset[str] = frozenset(LedgerMachine.tools)
     ran: list[tuple[str, Program, str, int]] = field(default_factory=list)
     opened: list[tuple[str, str, int]] = field(default_factory=list)
     """(target, identity, agents) of each rig."""

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from mcpconc.baseline import rate
 from mcpconc.events import Emit, FindingFound, Kept, ShrinkProgress, TraceSaved
 from mcpconc.minimise import Minimised, among, involved_tools, minimise
 from mcpconc.oracle.base import Finding, Fingerprint, Label
@@ -221,10 +222,11 @@ class Keeper:
     async def confirm(
         self, ordinary: Callable[[Identity], Awaitable[Rig]], expired: Callable[[], bool]
     ) -> None:
-        """Run what was found with forked calls again with ordinary starts, races first, each at
-        most `CONFIRMING` times: forks change how long calls take, and with it what can meet. The
-        trace is then of the run that showed it ordinarily. Nothing is begun after `expired`."""
-        for entry in self._ranked():
+        """Run what was found with forked calls again with ordinary starts, each at most
+        `CONFIRMING` times: forks change how long calls take, and with it what can meet. What comes
+        back easily is first, of that races. The trace is then of the run that showed it
+        ordinarily. Nothing is begun after `expired`."""
+        for entry in sorted(self._ranked(), key=_comes_back, reverse=True):
             if entry.confirmed != (0, 0):
                 continue  # another one's run showed it
             if expired():
@@ -294,6 +296,13 @@ def _promise(entry: _Entry) -> tuple[bool, bool, int, int]:
     rank = PROMISE.index(oracle) if oracle in PROMISE else len(PROMISE)
     late = rank == len(PROMISE) or not entry.finding.promised
     return late, entry.times == 1, rank, len(entry.finding.calls) or 99
+
+
+def _comes_back(entry: _Entry) -> float:
+    """The share (0 to 1) of runs that are likely to show it. What its oracle labels itself was not
+    run again, and is there for one agent alone."""
+    known = rate(entry.how.failed, entry.how.of)
+    return known or (rate(1, 1) if entry.finding.label is Label.SEQUENTIAL else 0.0)
 
 
 def as_trace(

@@ -138,6 +138,23 @@ def test_confirming_has_its_own_time(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert only(done.kept).confirmed == (0, 4)
 
 
+def test_what_comes_back_easily_is_confirmed_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(budget, "CONFIRM_LEAST", 4.0)
+    forked = iter(range(999))
+
+    def shows(program: Program, start: Start) -> Sequence[Finding]:
+        if start is not Start.FORK:
+            return []
+        seldom = [lost(program, "value")] if next(forked) % 3 == 0 else []
+        return [*(seldom if adds(program) else []), *adds(program)]
+
+    _, done, _ = fuzz(tmp_path, monkeypatch, shows)
+    tried = {kept.finding.fingerprint.field: kept.confirmed for kept in done.kept}
+    assert tried == {"": (0, 4), "value": (0, 0)}
+
+
 def test_a_campaign_keeps_time_for_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(budget, "CONFIRM_EACH", 3.0)
     script, done, _ = fuzz(

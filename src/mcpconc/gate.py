@@ -17,7 +17,7 @@ from typing import Any
 
 from mcpconc import __version__
 from mcpconc.baseline import Baseline, Tolerated
-from mcpconc.errors import Exit, TargetError
+from mcpconc.errors import Exit, TargetError, UsageError, leaves
 from mcpconc.events import Emit, InfraTrouble, TargetProgress
 from mcpconc.interrupt import interrupts
 from mcpconc.known import Entry, Met, matching, settled
@@ -61,11 +61,13 @@ class GateConfig:
 
 @dataclass(frozen=True, slots=True)
 class Gated:
-    """The end of a gate: its summary document, and what it met."""
+    """The end of a gate: its summary document, and what it met. If a stage ended over a mistake of
+    ours, this is the `failure`."""
 
     document: Mapping[str, Any]
     found: tuple[Met, ...] = ()
     entries: tuple[Entry, ...] = ()
+    failure: Exception | None = None
 
     @property
     def exit(self) -> Exit:
@@ -80,6 +82,7 @@ async def gate(config: GateConfig, emit: Emit) -> Gated:
     :raises UsageError: for a target, an identity mode or a scheduler that there is not.
     """
     began, started = config.now(), config.clock()
+    failure: Exception | None = None
     work = Gate(
         settings=config.settings,
         target=resolve(config.settings.target),
@@ -103,11 +106,16 @@ async def gate(config: GateConfig, emit: Emit) -> Gated:
             except TargetError as error:
                 emit(InfraTrouble(str(error)))
                 work.ended = (Exit.TARGET, f"{name}: {error}")
+            except UsageError:
+                raise
+            except Exception as error:  # what was measured before is told all the same
+                failure = error
+                work.ended = (Exit.BUG, f"{name}: a bug in mcpconc: {leaves(error)[0]!r}")
             if signals or work.ended is not None:
                 break
     if signals:
         work.ended = (Exit.INTERRUPTED, "interrupted")
-    return _judged(config, work, began, config.clock() - started)
+    return replace(_judged(config, work, began, config.clock() - started), failure=failure)
 
 
 def _judged(config: GateConfig, work: Gate, began: datetime, seconds: float) -> Gated:

@@ -63,6 +63,10 @@ class Keeper:
     def pending(self) -> bool:
         return bool(self._pending)
 
+    def closed(self, on: Rig) -> None:
+        """This rig is closed: what was met on it and is not minimal stays as it is."""
+        self._pending = [entry for entry in self._pending if entry.rig is not on]
+
     @property
     def doubtful(self) -> int:
         """How many findings do not count yet."""

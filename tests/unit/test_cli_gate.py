@@ -63,7 +63,8 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         )
         found = record.get("finds", [])
         document = summary(**{**REST, "findings": found, "exit": int(end), "stop": "so it ended"})
-        return SimpleNamespace(document=document, exit=end, entries=(), found=())
+        failure = record.get("fails")
+        return SimpleNamespace(document=document, exit=end, entries=(), found=(), failure=failure)
 
     from mcpconc import accept
     from mcpconc import gate as real
@@ -133,6 +134,15 @@ def test_the_summary_is_written_and_with_json_it_is_all(
     said = capsys.readouterr()
     assert json.loads(said.out) == json.loads(Path("o/summary.json").read_text())
     assert said.err == ""
+
+
+def test_a_mistake_of_ours_comes_after_the_summary(asked: dict[str, Any], capsys: Capture) -> None:
+    asked["fails"], asked["ends"] = RuntimeError("no such group"), Exit.BUG
+    assert main(["gate", "--target", "reference", "--out", "o"]) == Exit.BUG
+    assert json.loads(Path("o/summary.json").read_text())["exit"] == Exit.BUG
+    said = capsys.readouterr()
+    assert said.out.startswith("gate release of reference")
+    assert "this is a bug in mcpconc: RuntimeError: no such group; details in o/" in said.err
 
 
 def test_a_stages_own_last_word_is_not_told(asked: dict[str, Any], capsys: Capture) -> None:

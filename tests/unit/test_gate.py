@@ -143,6 +143,18 @@ def test_one_that_is_not_minimal_is_the_one_that_is_listed(known: Baseline) -> N
     assert run(busy, finds(vague, involved=("note",)), baseline=known).exit == Exit.VIOLATION
 
 
+def test_a_mistake_of_ours_leaves_what_was_found_before() -> None:
+    def breaks(work: Gate) -> None:
+        raise ExceptionGroup("", [RuntimeError("no such group")])
+
+    done = run(busy, finds(), breaks)
+    assert done.exit == Exit.BUG
+    assert done.document["stop"] == "stress: a bug in mcpconc: RuntimeError('no such group')"
+    assert [f["status"] for f in done.document["findings"]] == ["new"]
+    assert isinstance(done.failure, ExceptionGroup)
+    assert run().failure is None
+
+
 def test_phases_name_a_finding_as_the_list_of_findings_does(known: Baseline) -> None:
     vague = replace(RACE, fingerprint=replace(RACE.fingerprint, tools=()))
     digests = [f.fingerprint.digest() for f in (vague, RACE)]
@@ -703,10 +715,11 @@ def test_the_baseline_of_this_repository_lists_its_traces() -> None:
     root = Path(__file__).parents[2]
     listed = read(root / "gate" / "baseline.toml")
     assert listed.path is not None
-    again = accept.from_traces(listed, listed.path, [root / "traces"], "nobody said")
+    kept = [root / "gate" / "traces", root / "traces"]
+    again = accept.from_traces(listed, listed.path, kept, "nobody said")
     assert {*again.findings} == {*listed.findings}
     assert {listed.trace(e).name for e in listed.findings} == {
-        file.parent.name for file in (root / "traces").glob("*/trace.json")
+        file.parent.name for each in kept for file in each.glob("*/trace.json")
     }
 
 

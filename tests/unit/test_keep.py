@@ -181,6 +181,15 @@ def test_what_comes_back_easily_is_minimised_first(tmp_path: Path) -> None:
     assert labels == {"bump": Label.RACE, "add": Label.UNLABELLED}
 
 
+def test_what_was_met_on_a_rig_that_is_closed_stays_as_it_is(tmp_path: Path) -> None:
+    notebook = Notebook(tmp_path, adds_race).run(program("add", "add"))
+    notebook.keeper.closed(object())  # type: ignore[arg-type]
+    assert notebook.keeper.pending
+    notebook.keeper.closed(notebook.rig)
+    assert not notebook.keeper.pending
+    assert [label for _, label, _ in notebook.kept] == ["unlabelled"]
+
+
 def test_what_is_new_is_minimised_before_more_of_a_kind(tmp_path: Path) -> None:
     def by_tool(program: Program) -> list[Finding]:
         return [

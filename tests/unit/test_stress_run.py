@@ -19,6 +19,7 @@ from jsonschema import Draft202012Validator
 
 from mcpconc.errors import Exit, TargetError, UsageError
 from mcpconc.events import InfraTrouble, PhaseFinished, PhaseStarted, RunFinished, StressFinished
+from mcpconc.oracle.base import Label
 from mcpconc.reference.plants import LOADED, PLANTS
 from mcpconc.report.document import schema
 from mcpconc.rig import Rig
@@ -255,6 +256,21 @@ def test_what_is_found_is_kept_as_a_trace(tmp_path: Path) -> None:
     (entry,) = told.done.document()["findings"]
     assert (entry["fingerprint"], entry["status"]) == (kept.finding.fingerprint.digest(), None)
     assert entry["trace"] == str(kept.path)
+
+
+def test_what_was_not_minimised_in_time_stays_as_it_is(tmp_path: Path) -> None:
+    """Its servers are gone when the next number of agents has time to minimise."""
+    told = stressed(
+        tmp_path,
+        target="reference+blob-disagrees",
+        scenarios=("cascade",),
+        agents=(2, 3),
+        own=0,
+        minimise=0.01,
+    )
+    (kept,) = told.done.kept
+    assert (kept.finding.label, kept.times) == (Label.UNLABELLED, 2)
+    assert told.phases[-1]["agents"] == 3
 
 
 def test_findings_of_worlds_of_their_own_count_for_these(tmp_path: Path) -> None:

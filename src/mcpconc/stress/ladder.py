@@ -96,6 +96,7 @@ class Ladder:
                 async with self._rig(leg.agents, "one", leg) as one:
                     counted = one.world.control.costs if one.world.control else None
                     await self._scenario(leg, name, one, [], (n, m, of))
+                self.keeper.closed(one)
                 if counted is not None:
                     self.phases[-1].inside = counted.table()
             return
@@ -104,6 +105,7 @@ class Ladder:
                 await self._scenario(leg, name, one, own, (n, m, of))
             if config.minimise > 0:
                 await self._minimise()
+        self.keeper.closed(one)
 
     def _rig(self, agents: int, name: str, leg: Leg) -> AbstractAsyncContextManager[Rig]:
         return rig(

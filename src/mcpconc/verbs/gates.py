@@ -230,6 +230,8 @@ def _run(args: Namespace, config: GateConfig) -> Gated:
         _report(args, name, document)
     if args.criteria is not None:
         criteria.write_criteria(document, args.criteria)
+    if done.failure is not None:
+        raise done.failure
     return done
 
 

@@ -1,7 +1,7 @@
 """What campaigns of the default profile find, and how soon.
 
     python benchmarks/campaigns.py run --parts DIR                     # 3 seeds, 30 minutes each
-    python benchmarks/campaigns.py run --parts DIR --minutes 2 --seeds 2 -- --start fork
+    python benchmarks/campaigns.py run --parts DIR --minutes 2 --seeds 2 -- --start ordinary
     python benchmarks/campaigns.py report --parts DIR
 
 Each seed is a campaign of its own, `mcpconc fuzz` with nothing but seed and time given (and what

@@ -69,7 +69,8 @@ COPIES = {
     ("goal", "goal_data.is_completed"): DONE,
     ("goal", "description"): CRITERIA,
 }
-"""Facts of which one agent alone leaves two copies that differ."""
+"""Facts of which one agent alone leaves two copies that differ. Of every kind its edges do, too: who
+deletes an artifact leaves them in the JSON copy of the one at the other end."""
 
 
 class GoodStory(StoryMachine):
@@ -105,7 +106,7 @@ def known(finding: Finding) -> bool:
     f = finding.fingerprint
     if f.property == "quirk":
         return f.field in QUIRKS
-    return f.property == "copies-disagree" and (f.kind, f.field) in COPIES
+    return f.property == "copies-disagree" and ((f.kind, f.field) in COPIES or f.field == "edges")
 
 
 def judge(identity: Identity, seed: int, programs: int, base: Path) -> None:

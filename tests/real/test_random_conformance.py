@@ -69,8 +69,8 @@ COPIES = {
     ("goal", "goal_data.is_completed"): DONE,
     ("goal", "description"): CRITERIA,
 }
-"""Facts of which one agent alone leaves two copies that differ. Of every kind its edges do, too: who
-deletes an artifact leaves them in the JSON copy of the one at the other end."""
+"""Facts of which one agent alone leaves two copies that differ. Of every kind its edges do, too:
+who deletes an artifact leaves them in the JSON copy of the one at the other end."""
 
 
 class GoodStory(StoryMachine):

@@ -145,6 +145,16 @@ def test_a_gate_that_got_nowhere(golden: Golden) -> None:
     golden("gate-interrupted", gate_text(document))
 
 
+def test_of_many_that_were_not_judged_some_are_named() -> None:
+    why = "its trace was not replayed"
+    baseline = [entry("not judged", why, f"eeee000{n}") for n in range(7)]
+    document = summary(**{**EMPTY, "baseline": baseline, "exit": 2, "stop": ""})
+    text = gate_text(document)
+    assert f"? 7 not judged: {why}" in text
+    assert [f"eeee000{n}" in text for n in range(7)] == [True] * 5 + [False] * 2
+    assert "and others, all of them in summary.json" in " ".join(text.split())
+
+
 def test_long_lines_are_wrapped_and_paths_are_whole() -> None:
     text = gate_text(failed(), width=60)
     assert "out/traces/open-session-ad158010" in text

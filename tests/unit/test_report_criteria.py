@@ -84,6 +84,15 @@ def test_what_nobody_could_judge_is_not_met() -> None:
     assert "| no saved trace fails that is not listed | not measured |  | NOT JUDGED: " in table
 
 
+def test_a_cell_names_three_of_many() -> None:
+    document = summaries.missed()
+    (one,) = [entry for entry in document["baseline"] if entry["status"] == "not judged"]
+    document["baseline"] = [{**one, "fingerprint": f"eeee000{n}"} for n in range(5)]
+    (row,) = [r for r in criteria(document).splitlines() if "nothing is listed that is not" in r]
+    assert [f"eeee000{n}" in row for n in range(5)] == [True, True, True, False, False]
+    assert row.endswith("; and others |")
+
+
 def test_of_a_run_that_was_cut_short_nothing_can_be_said() -> None:
     table = criteria(summaries.unmeasured())
     what = "nothing is found that is not listed"

@@ -16,6 +16,8 @@ Document = Mapping[str, Any]
 MARKS = {True: "✓", False: "✗", None: "?"}
 PHASES = ("scenario", "agents", "world", "settings", "calls", "/s", "p50", "p95", "max", "errors")
 LEFT = {"scenario", "world", "settings"}
+SHOWN = 5
+"""Entries that are named of those that nothing was found out about."""
 
 
 def gate_text(document: Document, *, width: int = 100) -> str:
@@ -195,7 +197,8 @@ def _baseline(document: Document) -> Iterator[str]:
         yield f"      {entry['why']}"
     for why, names in open_.items():
         yield f"  ? {len(names)} not judged: {why}"
-        yield f"      {'; '.join(names)}"
+        others = ["and others, all of them in summary.json"] if len(names) > SHOWN else []
+        yield f"      {'; '.join([*names[:SHOWN], *others])}"
 
 
 def _traces(document: Document) -> Iterator[str]:

@@ -27,6 +27,8 @@ OF_SUITE = {
     "baseline": "nothing is listed that is not found",
     "traces": "no saved trace fails that is not listed",
 }
+SHOWN = 3
+"""Reasons that a cell of the table may hold."""
 CUT_SHORT = (Exit.TARGET, Exit.BUG, Exit.INTERRUPTED)
 RESULTS = {
     State.PASSED: "met",
@@ -139,5 +141,10 @@ def _together(found: list[Case]) -> tuple[State, str]:
     left = [case.message for case in found if case.state is State.UNMEASURED]
     listed = [case.name for case in found if case.state is State.LISTED]
     if wrong or left:
-        return State.FAILED if wrong else State.UNMEASURED, "; ".join(wrong or left)
-    return State.PASSED, f"listed: {', '.join(listed)}" if listed else ""
+        return State.FAILED if wrong else State.UNMEASURED, _first(wrong or left, "; ")
+    return State.PASSED, f"listed: {_first(listed, ', ')}" if listed else ""
+
+
+def _first(names: list[str], between: str) -> str:
+    """The first of them: the others stand further down in the reports, each in a row of its own."""
+    return between.join([*names[:SHOWN], *(["and others"] if len(names) > SHOWN else [])])

@@ -31,6 +31,7 @@ of a hundred; what time or luck left open is *not judged*.
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields
@@ -48,6 +49,9 @@ __all__ = ["Baseline", "Known", "Tolerated", "read", "render"]
 
 VERSION = 1
 T = TypeVar("T")
+
+LUCK = 0.05
+"""So often, at most, a trace fails less often than `rate` says."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +78,7 @@ class Known:
 
     def rate(self) -> float:
         """The share of runs in which it shows, as far as the recorded ones tell."""
-        return rate(self.failed, self.of)
+        return rate(self.failed, self.of, self.label == Label.SEQUENTIAL)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,10 +130,20 @@ class Baseline:
 # ------------------------------------------------------------------ the file
 
 
-def rate(failed: int, of: int) -> float:
-    """The share of runs that fail if so many did; 0 without any. Five of five do not mean always,
-    so never more than the rule of succession gives."""
-    return min(failed / of, (failed + 1) / (of + 2)) if of else 0.0
+def rate(failed: int, of: int, alone: bool = False) -> float:
+    """The least share of runs that must fail for so many of them to have failed by chance in one
+    case of twenty: five of five do not mean always, and of many entries one is always unlucky. The
+    lower bound of Clopper and Pearson ("The use of confidence or fiducial limits", 1934), found by
+    bisection; 0 if none failed. What one agent `alone` shows needs no luck: there the rule of
+    succession is enough."""
+    if alone:
+        return min(failed / of, (failed + 1) / (of + 2)) if of else 0.0
+    low, high = 0.0, 1.0
+    for _ in range(30 if failed else 0):
+        share = (low + high) / 2
+        fewer = sum(math.comb(of, k) * share**k * (1 - share) ** (of - k) for k in range(failed))
+        low, high = (low, share) if 1 - fewer > LUCK else (share, high)
+    return low
 
 
 def read(path: Path) -> Baseline:

@@ -11,7 +11,6 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from mcpconc.baseline import rate
 from mcpconc.events import Emit, FindingFound, Kept, ShrinkProgress, TraceSaved
 from mcpconc.minimise import Minimised, among, involved_tools, minimise
 from mcpconc.oracle.base import Finding, Fingerprint, Label
@@ -305,8 +304,8 @@ def _promise(entry: _Entry) -> tuple[bool, bool, int, int]:
 def _comes_back(entry: _Entry) -> float:
     """The share (0 to 1) of runs that are likely to show it. What its oracle labels itself was not
     run again, and is there for one agent alone."""
-    known = rate(entry.how.failed, entry.how.of)
-    return known or (rate(1, 1) if entry.finding.label is Label.SEQUENTIAL else 0.0)
+    how = entry.how
+    return how.failed / how.of if how.of else float(entry.finding.label is Label.SEQUENTIAL)
 
 
 def as_trace(

@@ -31,6 +31,7 @@ from mcpconc.events import (
 )
 from mcpconc.interrupt import Interrupts
 from mcpconc.known import Met, met, needed
+from mcpconc.oracle.base import Label
 from mcpconc.settings import Settings
 from mcpconc.stress.run import StressConfig, stress
 from mcpconc.target.base import Identity, Target
@@ -246,9 +247,10 @@ async def _again(
     """Replay until it fails once, or until enough tries did not, or time is up."""
     assert trace.finding is not None
     shrink = trace.shrink
+    alone = trace.label is Label.SEQUENTIAL
     recorded = known.rate() if known is not None else 0.0
     if not recorded and shrink is not None:
-        recorded = rate(shrink.failed, shrink.of)
+        recorded = rate(shrink.failed, shrink.of, alone)
     wanted = needed(recorded) or TRIES
     result = await within(
         gate,

@@ -350,6 +350,16 @@ def test_without_a_time_limit_minimising_comes_to_its_end(
     assert all(finished(told))
 
 
+def test_what_is_left_of_the_time_after_the_last_run_goes_to_minimising(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, told = scripted(tmp_path, monkeypatch, only_as_a_whole, runs=4, max_time=4000)
+    assert told.done is not None
+    assert told.done.stop == "4 runs done"
+    assert finished(told)
+    assert all(finished(told))
+
+
 def finished(told: Campaign) -> list[bool]:
     """Of each trace whether its minimisation came to its end."""
     shrinks = [load(path).shrink for path in (told.out / "traces").iterdir()]

@@ -190,18 +190,18 @@ def replayed(known: Baseline, failed: int, of: int) -> Does:
 
 
 def test_an_entry_that_never_fails_again_is_stale(known: Baseline) -> None:
-    done = run(busy, replayed(known, 0, 3), baseline=known)
+    done = run(busy, replayed(known, 0, 6), baseline=known)
     assert (done.exit, done.document["stop"]) == (Exit.VIOLATION, "1 stale entry")
-    assert done.document["baseline"][0]["why"].startswith("0 of 3 replays failed")
+    assert done.document["baseline"][0]["why"].startswith("0 of 6 replays failed")
 
 
 def test_an_entry_that_was_replayed_too_seldom_is_not_judged(known: Baseline) -> None:
-    done = run(busy, replayed(known, 0, 2), baseline=known)
+    done = run(busy, replayed(known, 0, 5), baseline=known)
     assert done.exit == Exit.PASSED
     (entry,) = done.document["baseline"]
     assert (entry["status"], entry["why"]) == (
         "not judged",
-        "0 of 2 replays failed; 3 would tell",
+        "0 of 5 replays failed; 6 would tell",
     )
 
 
@@ -494,10 +494,10 @@ class Replayed:
     [
         ((1,), 5, 20, "STILL FAILS", 1),
         ((2,), 5, 20, "FLAKY", 2),
-        ((), 5, 20, "FIXED", 3),
+        ((), 5, 20, "FIXED", 6),
         ((), 5, 2, "NOT JUDGED", 2),
         ((), 1, 20, "NOT JUDGED", 20),
-        ((), 1, 50, "FIXED", 21),
+        ((), 3, 50, "FIXED", 22),
         ((), 0, 20, "FIXED", stages.TRIES),
     ],
 )

@@ -112,6 +112,13 @@ def test_a_figure_that_is_not_in_the_summary_is_told(text: str, bad: list[str]) 
     assert found == [number for number in bad if not number.startswith(".")]
 
 
+def test_a_fingerprint_of_digits_is_a_name() -> None:
+    document = summaries.met()
+    document["findings"][0]["fingerprint"] = "28769193"
+    assert unfounded(document, "`28769193` is known") == []
+    assert unfounded(document, "`28769194` is known") != []
+
+
 def test_a_changed_digit_of_a_report_is_told() -> None:
     """Of most figures, that is: there are many numbers in a summary."""
     document = summaries.met()

@@ -64,7 +64,12 @@ def unfounded(document: Json, text: str) -> list[str]:
     leaves = set(_leaves(document, (), ""))
     quoted = _texts(document)
     versions = {words for words in quoted if re.fullmatch(r"\d+\.\d+", words)}
-    words = [w for w in sorted(quoted, key=len, reverse=True) if not re.fullmatch(_PLAIN, w)]
+    # A fingerprint may have no letter in it.
+    words = [
+        word
+        for word in sorted(quoted, key=len, reverse=True)
+        if not re.fullmatch(_PLAIN, word) or re.fullmatch(r"\d{8}", word)
+    ]
     rest = text.replace(READING, "")
     if words:
         rest = re.sub(rf"(?<![\w.])(?:{'|'.join(map(re.escape, words))})(?!\w)", "…", rest)

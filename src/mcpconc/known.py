@@ -43,8 +43,9 @@ def matching(
     """The entry that lists a finding.
 
     The whole fingerprint counts. A sequential defect is the same however it was met, so there its
-    head is enough; and what is not minimal yet, and of which `involved` are all tools that it may
-    need, is the same as a listed finding with the same head whose tools are among them.
+    head is enough. What is not minimal yet, and of which `involved` are all tools that it may need,
+    is the same as a listed finding with the same head whose tools are among them; of a sequential
+    one, which is less minimal, it is enough if it has one of them.
     """
     mine = finding.fingerprint
     for entry in known:
@@ -55,9 +56,13 @@ def matching(
         theirs = entry.stands_for()
         if theirs.head() != mine.head():
             continue
-        if finding.label.value == entry.label == Label.SEQUENTIAL.value:
+        alone = entry.label == Label.SEQUENTIAL.value
+        if alone and finding.label is Label.SEQUENTIAL:
             return entry
-        if involved is not None and theirs.tools and {*theirs.tools} <= {*involved}:
+        if involved is None or not theirs.tools:
+            continue
+        common = {*theirs.tools} & {*involved}
+        if common == {*theirs.tools} or (alone and common):
             return entry
     return None
 

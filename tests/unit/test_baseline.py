@@ -156,6 +156,25 @@ def test_a_sequential_entry_without_tools_lists_no_race_that_is_not_minimal_yet(
     assert matching(found("note"), [entry], ("note",)) is None
 
 
+@pytest.mark.parametrize(
+    ("label", "involved", "listed"),
+    [
+        ("sequential", ("note", "goals_list"), True),
+        ("sequential", ("goals_list",), False),
+        ("race", ("note", "goals_list"), False),
+        ("race", ("note", "goals_list", "goals_add_task"), True),
+    ],
+)
+def test_of_a_sequential_entry_one_of_its_tools_is_enough(
+    label: str, involved: tuple[str, ...], listed: bool
+) -> None:
+    entry = known(
+        Fingerprint("effects", "lost", "task", "", ("goals_add_task", "note")), label=label
+    )
+    vague = found(label=Label.UNLABELLED)
+    assert (matching(vague, [entry], involved) is entry) is listed
+
+
 def test_what_is_not_minimal_names_the_tools_that_it_may_need(tmp_path: Path) -> None:
     trace = lost_task()
     assert trace.finding is not None

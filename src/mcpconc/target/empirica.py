@@ -58,12 +58,13 @@ sync:
   code_remote: origin
   auto_push_on: [postflight]
 """
-FORGOTTEN = 12
+FIRST_FORGOTTEN = "061"
 ADDED_LATE = (
-    ("goals", "completion_reason"),
-    ("project_findings", "resolution_kind"),
+    ("project_findings", "resolution_kind"),  # by 061
+    ("goals", "completion_reason"),  # by 068
 )
-"""Migrations, and columns of theirs, that an older release does not know."""
+"""The first migration that an older release does not know, and columns that it and later ones add:
+one that counts as applied is never applied again."""
 KEPT_CHECKOUTS = 3
 """How many states of one checkout stay installed, those used last."""
 SHARED_INSTANCE = "mcpconc-all"
@@ -312,9 +313,8 @@ class EmpiricaTarget:
 
     def age(self, database: sqlite3.Connection) -> str:
         """Take away the last migrations and the columns that they added."""
-        applied = "SELECT migration_id FROM schema_migrations ORDER BY migration_id DESC LIMIT ?"
-        last = [row[0] for row in database.execute(applied, (FORGOTTEN,))]
-        database.executemany("DELETE FROM schema_migrations WHERE migration_id = ?", zip(last))
+        late = "DELETE FROM schema_migrations WHERE migration_id >= ?"
+        forgotten = database.execute(late, (FIRST_FORGOTTEN,)).rowcount
         taken = []
         for table, column in ADDED_LATE:
             known = [row[1] for row in database.execute(f"PRAGMA table_info({table})")]
@@ -323,7 +323,7 @@ class EmpiricaTarget:
                     database.execute(f"DROP INDEX {index}")
                 database.execute(f"ALTER TABLE {table} DROP COLUMN {column}")
                 taken.append(f"{table}.{column}")
-        return f"without {len(last)} migrations and {', '.join(taken) or 'no column'}"
+        return f"without {forgotten} migrations and {', '.join(taken) or 'no column'}"
 
     def fresh(self, name: str, agent: int, token: str) -> tuple[Call, ...]:
         """See `mcpconc.target.fresh`."""

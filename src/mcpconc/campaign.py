@@ -79,9 +79,10 @@ SAMPLE = 3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FuzzConfig:
-    """What a campaign does. It ends after `max_time` seconds or `runs` programs, whichever
-    comes first; time to install and start the target does not count. `calls` is about how
-    many calls a program has, `share` the probability that agents work on common objects.
+    """What a campaign does. It runs `runs` programs, and ends after `max_time` seconds or, without
+    that, when all that was found is minimal; time to install and start the target does not count.
+    `calls` is about how many calls a program has, `share` the probability that agents work on
+    common objects.
 
     `itself` is given where the target is its own model: what is known to be volatile. Programs
     are then cut into small ones that can be compared with all their orders, of `calls` calls at

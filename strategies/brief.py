@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from mcpconc.model.empirica.shorthand import IMPLYING, SHORTEST, TAKES
+from mcpconc.model.empirica.shorthand import IMPLYING, TAKES
+from mcpconc.model.spec import SHORTEST
 from mcpconc.program import Ref
 
 __all__ = ["brief"]

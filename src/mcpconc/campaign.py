@@ -340,11 +340,10 @@ async def _loop(
             if budget.left(keeper.doubtful) <= 0:
                 return "time is up"
             if config.runs is not None and tally.runs >= config.runs:
-                while config.shrink and keeper.pending:
-                    seconds = budget.left(keeper.doubtful)
-                    if seconds <= 0:
-                        break
-                    await keeper.minimise_next(seconds)
+                while (
+                    config.shrink and keeper.pending and (left := budget.left(keeper.doubtful)) > 0
+                ):
+                    await keeper.minimise_next(left)
                 return f"{tally.runs} run{'s' * (tally.runs > 1)} done"
             if turn is None or turn.exhausted:
                 program = await anyio.to_thread.run_sync(next, drawn, None)

@@ -34,6 +34,11 @@ def adds(program: Program) -> list[Finding]:
     return [lost(program)] if sum(map(bool, program.lanes)) > 1 else []
 
 
+def only_forked(program: Program, start: Start) -> list[Finding]:
+    """The same, but not with ordinary starts."""
+    return adds(program) if start is Start.FORK else []
+
+
 def fuzz(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shows: Shows, **config: Any
 ) -> tuple[Script, CampaignFinished, list[Any]]:
@@ -89,9 +94,7 @@ def test_what_comes_back_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_what_does_not_is_no_violation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    _, done, _ = fuzz(
-        tmp_path, monkeypatch, lambda program, start: adds(program) if start is Start.FORK else []
-    )
+    _, done, _ = fuzz(tmp_path, monkeypatch, only_forked)
     assert done.exit is Exit.INCONCLUSIVE
     assert only(done.kept).confirmed == (0, CONFIRMING)
     assert campaign_document(done)["findings"][0]["counts"] is False
@@ -132,7 +135,7 @@ def test_confirming_has_its_own_time(tmp_path: Path, monkeypatch: pytest.MonkeyP
     _, done, _ = fuzz(
         tmp_path,
         monkeypatch,
-        lambda program, start: adds(program) if start is Start.FORK else [],
+        only_forked,
         shrink=False,
     )
     assert only(done.kept).confirmed == (0, 4)
@@ -160,7 +163,7 @@ def test_a_campaign_keeps_time_for_it(tmp_path: Path, monkeypatch: pytest.Monkey
     script, done, _ = fuzz(
         tmp_path,
         monkeypatch,
-        lambda program, start: adds(program) if start is Start.FORK else [],
+        only_forked,
         shrink=False,
         runs=None,
         max_time=20.0,

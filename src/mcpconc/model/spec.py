@@ -6,7 +6,7 @@ is computed from operations and snapshot alone, without I/O.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Protocol
@@ -15,7 +15,21 @@ from mcpconc.history import Operation
 from mcpconc.model.base import Partition
 from mcpconc.snapshot import Snapshot
 
-__all__ = ["Companion", "Copies", "Effect", "Footprint", "Log", "Mode", "Seen", "Spec", "View"]
+__all__ = [
+    *("SHORTEST", "Companion", "Copies", "Effect", "Footprint", "Log", "Mode", "Seen", "Spec"),
+    *("View", "whole"),
+]
+
+SHORTEST = 8
+"""Characters that a beginning of an id must have; a server may take shorter ones here and there."""
+
+
+def whole(id: str, ids: Collection[str]) -> str:
+    """The one of `ids` that the beginning of an id means, if it is one's; else as it is."""
+    if len(id) < SHORTEST or id in ids:
+        return id
+    meant = [one for one in ids if one.startswith(id)]
+    return meant[0] if len(meant) == 1 else id
 
 
 class Mode(StrEnum):

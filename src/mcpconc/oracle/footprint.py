@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from mcpconc.history import Operation, Outcome
-from mcpconc.model.spec import Footprint, Spec
+from mcpconc.model.spec import Footprint, Spec, whole
 from mcpconc.oracle.base import Finding, Result, Run
 from mcpconc.oracle.common import NO_READ_BACK, Fate, collect, fate, finding
 
@@ -22,8 +22,6 @@ __all__ = ["footprint", "unjudged"]
 NAME = "footprint"
 ADD_UP = ("rows:", "ref:", "file:")
 """Changes of which each call makes its own. All others may fall into one or cancel out."""
-SHORTEST = 8
-"""Characters of an id that may stand for all of it."""
 
 
 @dataclass(slots=True)
@@ -103,14 +101,6 @@ def _bounds(spec: Spec, op: Operation) -> Footprint | None:
     return Footprint(most(done.changes, refused.changes), most(done.foreign, refused.foreign))
 
 
-def _whole(owner: str, owners: frozenset[str]) -> str:
-    """The one of `owners` that the beginning of an id means, if it is one's."""
-    if len(owner) < SHORTEST or owner in owners:
-        return owner
-    meant = [one for one in owners if one.startswith(owner)]
-    return meant[0] if len(meant) == 1 else owner
-
-
 def _claims(
     spec: Spec, operations: Sequence[Operation], owners: frozenset[str]
 ) -> tuple[dict[str, _Claims], bool]:
@@ -119,7 +109,7 @@ def _claims(
     claims: dict[str, _Claims] = {}
     wild = False
     for op in operations:
-        owner = _whole(spec.owner(op), owners)
+        owner = whole(spec.owner(op), owners)
         left = _bounds(spec, op)
         if left is None:
             wild = True

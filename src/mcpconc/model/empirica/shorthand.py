@@ -11,12 +11,10 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from mcpconc.history import Operation, Outcome
+from mcpconc.model.spec import whole
 from mcpconc.snapshot import Row
 
-__all__ = ["IMPLYING", "SHORTEST", "TAKES", "Implied", "spelled_out"]
-
-SHORTEST = 8
-"""Characters that a beginning of an id must have; the server takes shorter ones here and there."""
+__all__ = ["IMPLYING", "TAKES", "Implied", "spelled_out"]
 
 MADE = {
     "session_id": ("session_create", "sessions", "session_id"),
@@ -101,8 +99,4 @@ def spelled_out(
 
 
 def _whole(o: Operation, name: str, ids: set[str]) -> Operation:
-    short = str(o.args[name])
-    if short in ids or len(short) < SHORTEST:
-        return o
-    meant = [id for id in ids if id.startswith(short)]
-    return replace(o, args={**o.args, name: meant[0]}) if len(meant) == 1 else o
+    return replace(o, args={**o.args, name: whole(str(o.args[name]), ids)})

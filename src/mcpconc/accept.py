@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from mcpconc.baseline import Baseline, Known, Tolerated, render
 from mcpconc.errors import UsageError
 from mcpconc.gate import NEW, Gated
 from mcpconc.jsontext import write
-from mcpconc.known import entry_of, kept_reasons
+from mcpconc.known import Entry, entry_of, kept_reasons
 from mcpconc.trace import load
 
 __all__ = ["from_gate", "from_traces", "save"]
@@ -39,12 +40,15 @@ def from_gate(
 ) -> Baseline:
     """A baseline at `path` with which this gate would have passed. Traces of new findings are
     copied to the first of `kept` unless they are in one of these. Entries that are stale are
-    dropped, and those that have expired stay so, for somebody to decide. What only forked calls
-    have shown is not listed.
+    dropped, and those that have expired stay so, for somebody to decide. Where nobody had recorded
+    how often a trace fails, this gate's replays are. What only forked calls have shown is not
+    listed.
 
     :raises UsageError: if a trace cannot be copied or read.
     """
-    stale = {entry.known.fingerprint for entry in gated.entries if entry.status == "stale"}
+    ends = {entry.known.fingerprint: entry for entry in gated.entries}
+    known = [_counted(known, ends.get(known.fingerprint)) for known in old.findings]
+    stale = {name for name, entry in ends.items() if entry.status == "stale"}
     fresh = []
     for finding in gated.document["findings"]:
         if finding["status"] != NEW:
@@ -62,9 +66,15 @@ def from_gate(
     names = {t.expr for t in missed}
     return Baseline(
         path,
-        tuple(_together(fresh, (k for k in old.findings if k.fingerprint not in stale))),
+        tuple(_together(fresh, (entry for entry in known if entry.fingerprint not in stale))),
         (*(t for t in old.thresholds if t.expr not in names), *missed),
     )
+
+
+def _counted(known: Known, entry: Entry | None) -> Known:
+    if entry is None or not entry.failed or known.rate():
+        return known
+    return replace(known, failed=entry.failed, of=entry.of)
 
 
 def save(baseline: Baseline) -> Path:

@@ -10,6 +10,8 @@
     kind = "session"
     field = ""
     tools = ["session_create", "session_create"]
+    faults = []                     # those without which it is not there
+    alike = false                   # true: the same property of anything else under these faults
     label = "race"
     trace = "../traces/auto_closed_sessions-session-ad158010"   # from this file
     failed = 5                      # how often the trace failed of so many tries
@@ -57,7 +59,11 @@ LUCK = 0.05
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Known:
     """A finding that is expected. `trace` is a path from the baseline file; it failed in `failed`
-    of `of` runs when it was made. After the day `expires` the entry fails."""
+    of `of` runs when it was made. After the day `expires` the entry fails.
+
+    What a fault does to one kind of record it may do to all that is written meanwhile. With `alike`
+    the entry stands for these as well: for what breaks the same property while its `faults` last,
+    of whatever kind, field and tools."""
 
     fingerprint: str
     oracle: str
@@ -67,6 +73,8 @@ class Known:
     reason: str
     field: str = ""
     tools: tuple[str, ...] = ()
+    faults: tuple[str, ...] = ()
+    alike: bool = False
     label: str = Label.UNLABELLED.value
     title: str = ""
     failed: int = 0
@@ -74,7 +82,9 @@ class Known:
     expires: date | None = None
 
     def stands_for(self) -> Fingerprint:
-        return Fingerprint(self.oracle, self.property, self.kind, self.field, self.tools)
+        return Fingerprint(
+            self.oracle, self.property, self.kind, self.field, self.tools, self.faults
+        )
 
     def rate(self) -> float:
         """The share of runs in which it shows, as far as the recorded ones tell."""
@@ -184,6 +194,11 @@ def _entries(path: Path, data: Mapping[str, Any], name: str, kind: type[T]) -> I
                 values[key] = _value(path, where + key, str(field.type), entry[key])
             elif field.default is MISSING:
                 raise UsageError(f"{path}: {where}{key} is missing")
+        if values.get("alike") and not values.get("faults"):
+            raise UsageError(
+                f"{path}: {where}alike is for what a fault does; without faults every finding is "
+                "listed by itself"
+            )
         if not str(values["reason"]).strip():
             raise UsageError(f"{path}: {where}reason is empty; say why this is accepted")
         yield kind(**values)
@@ -191,6 +206,7 @@ def _entries(path: Path, data: Mapping[str, Any], name: str, kind: type[T]) -> I
 
 TYPES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "str": (lambda value: isinstance(value, str), "a string"),
+    "bool": (lambda value: type(value) is bool, "true or false"),
     "int": (lambda value: type(value) is int and value >= 0, "a whole number from 0 on"),
     "float": (lambda value: type(value) in (int, float), "a number"),
     "date | None": (lambda value: type(value) is date, "a date such as 2027-03-31"),
@@ -243,6 +259,8 @@ def _by_name(known: Known) -> tuple[str, str]:
 def _toml(value: Any) -> str:
     if isinstance(value, str):
         return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+    if isinstance(value, bool):
+        return str(value).lower()
     if isinstance(value, tuple):
         return f"[{', '.join(map(_toml, value))}]"
     return value.isoformat() if isinstance(value, date) else repr(value)

@@ -212,7 +212,7 @@ def _findings(config: GateConfig, work: Gate) -> tuple[list[dict[str, Any]], dic
     shown: dict[str, str] = {}
     for met in work.found:
         digest = met.finding.fingerprint.digest()
-        known = matching(met.finding, config.baseline.findings, met.involved)
+        known = matching(met.finding, config.baseline.findings, met.involved, met.faults)
         name = known.fingerprint if known else digest
         status = KNOWN if known else NEW if met.counts else UNCONFIRMED
         shown[digest] = name
@@ -226,13 +226,16 @@ def _findings(config: GateConfig, work: Gate) -> tuple[list[dict[str, Any]], dic
         found[name] = {
             "fingerprint": name,
             "title": (known and known.title)
-            or replace(f, tools=f.tools or met.involved or ()).title(),
+            or replace(
+                f, tools=f.tools or met.involved or (), faults=f.faults or met.faults
+            ).title(),
             "label": known.label if known else met.finding.label.value,
             "oracle": f.oracle,
             "property": f.property,
             "kind": f.kind,
             "field": f.field,
             "tools": list(known.tools if known else f.tools),
+            "faults": list(known.faults if known else f.faults),
             "summary": met.finding.summary,
             "trace": trace,
             "command": trace and f"mcpconc replay {trace} --times 10",

@@ -85,9 +85,8 @@ def stress(to: argparse.ArgumentParser) -> None:
     )
     to.add_argument(
         "--observe",
-        action="store_const",
-        const=True,
-        help="have the probe count what calls do inside the target, in phases of their own",
+        action=argparse.BooleanOptionalAction,
+        help="whether the probe counts what calls do inside the target, in phases of their own",
     )
     to.add_argument(
         "--settings",

@@ -104,7 +104,8 @@ class Event:
 @dataclass(frozen=True, slots=True)
 class Operation:
     """A call with its interval. `returned` is None where nobody knows whether it took effect:
-    the call is then concurrent with everything after its invocation."""
+    the call is then concurrent with everything after its invocation. `under` names a fault in whose
+    time it was in flight and which may make a target refuse: parts of it may have been."""
 
     call: str
     agent: int
@@ -118,6 +119,7 @@ class Operation:
     data: Mapping[str, Any] = field(default_factory=dict)
     text: str = ""
     why: str = ""
+    under: str = ""
 
     @property
     def answered(self) -> bool:

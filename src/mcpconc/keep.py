@@ -12,9 +12,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from mcpconc.events import Emit, FindingFound, Kept, ShrinkProgress, TraceSaved
-from mcpconc.minimise import Minimised, among, involved_tools, minimise
+from mcpconc.minimise import Minimised, among, fault_names, involved_tools, minimise
 from mcpconc.oracle.base import Finding, Fingerprint, Label
 from mcpconc.oracle.storms import storms
+from mcpconc.program import Program
 from mcpconc.rig import Execution, Rig
 from mcpconc.schedule import Scheduler
 from mcpconc.steer import followed
@@ -24,6 +25,28 @@ from mcpconc.trace import Shrink, Trace, discard, slug
 __all__ = ["Keeper", "as_trace"]
 
 
+@dataclass(frozen=True, slots=True)
+class _Needs:
+    """What a finding takes: all that may matter until its program is minimal, then all that
+    does."""
+
+    tools: frozenset[str]
+    faults: frozenset[str]
+
+    @classmethod
+    def of(cls, program: Program, finding: Finding) -> _Needs:
+        """As long as the program may not be minimal."""
+        tools, faults = involved_tools(program, finding), fault_names(program)
+        return cls(frozenset(tools), frozenset(faults))
+
+    @classmethod
+    def left(cls, fingerprint: Fingerprint) -> _Needs:
+        return cls(frozenset(fingerprint.tools), frozenset(fingerprint.faults))
+
+    def __le__(self, other: _Needs) -> bool:
+        return self.tools <= other.tools and self.faults <= other.faults
+
+
 @dataclass(slots=True)
 class _Entry:
     """A distinct finding of this campaign, not necessarily minimal yet."""
@@ -31,7 +54,7 @@ class _Entry:
     rig: Rig
     execution: Execution
     finding: Finding
-    tools: frozenset[str]
+    needs: _Needs
     met: float
     times: int = 1
     how: Shrink = field(default_factory=lambda: Shrink(finished=False))
@@ -74,12 +97,12 @@ class Keeper:
     def note(self, on: Rig, execution: Execution) -> None:
         """Take in the findings of a run: count those known, save and queue the others."""
         for finding in execution.judgement.findings:
-            tools = frozenset(involved_tools(execution.run.program, finding))
-            known = self._known(finding.fingerprint, tools)
+            needs = _Needs.of(execution.run.program, finding)
+            known = self._known(finding.fingerprint, needs)
             if known is not None:
                 known.times += 1
                 continue
-            entry = self._entry(on, execution, finding, tools)
+            entry = self._entry(on, execution, finding, needs)
             entry.from_calls = entry.to_calls = execution.run.program.concurrent()
             self._entries.append(entry)
             self.emit(FindingFound(finding, execution.run.program))
@@ -88,27 +111,26 @@ class Keeper:
             if finding.label is Label.UNLABELLED:
                 self._pending.append(entry)
 
-    def _entry(
-        self, on: Rig, execution: Execution, finding: Finding, tools: frozenset[str]
-    ) -> _Entry:
+    def _entry(self, on: Rig, execution: Execution, finding: Finding, needs: _Needs) -> _Entry:
         doubt = (0, 0) if self.forked else None
-        return _Entry(on, execution, finding, tools, self.clock() - self.began, confirmed=doubt)
+        return _Entry(on, execution, finding, needs, self.clock() - self.began, confirmed=doubt)
 
-    def _known(self, fingerprint: Fingerprint, tools: frozenset[str]) -> _Entry | None:
+    def _known(self, fingerprint: Fingerprint, needs: _Needs) -> _Entry | None:
         """The entry that a finding with this fingerprint most likely repeats, if any.
 
-        Which tools matter is known only once the program is minimal. Until then everything
-        with the same head waits for the first; afterwards it is the same if it contains the
-        tools that were left; a sequential program is less minimal, so there it is enough to
-        have one in common. Three of one kind are enough for one campaign.
+        Which tools and faults matter is known only once the program is minimal. Until then
+        everything with the same head waits for the first; afterwards it is the same if it contains
+        what was left; a sequential program is less minimal, so there it is enough to have one tool
+        in common. Three of one kind are enough for one campaign.
         """
         head = fingerprint.head()
         same = [e for e in self._entries if e.finding.fingerprint.head() == head]
         for entry in same:
             # Equal fingerprints have one trace, also where nothing is to be minimised.
-            if entry.finding.fingerprint == fingerprint or entry.tools <= tools:
+            if entry.finding.fingerprint == fingerprint or entry.needs <= needs:
                 return entry
-            if entry.finding.label is Label.SEQUENTIAL and entry.tools & tools:
+            alone = entry.finding.label is Label.SEQUENTIAL
+            if alone and entry.needs.tools & needs.tools and entry.needs.faults <= needs.faults:
                 return entry
             if entry in self._pending:
                 return entry
@@ -170,12 +192,12 @@ class Keeper:
         """Take in a further finding that a minimal program showed: it needs no minimising."""
         head = other.finding.fingerprint.head()
         waiting = [e for e in self._pending if e.finding.fingerprint.head() == head]
-        tools = frozenset(other.finding.fingerprint.tools)
+        needs = _Needs.left(other.finding.fingerprint)
         if waiting:
             self._pending.remove(waiting[0])
             self._replace(waiting[0], other)
-        elif self._known(other.finding.fingerprint, tools) is None:
-            entry = self._entry(on, other.execution, other.finding, tools)
+        elif self._known(other.finding.fingerprint, needs) is None:
+            entry = self._entry(on, other.execution, other.finding, needs)
             entry.from_calls = other.shrink.from_calls
             self._entries.append(entry)
             self._replace(entry, other)
@@ -183,7 +205,7 @@ class Keeper:
     def _replace(self, entry: _Entry, best: Minimised) -> None:
         old = entry.path
         entry.execution, entry.finding = best.execution, best.finding
-        entry.tools = frozenset(best.finding.fingerprint.tools)
+        entry.needs = _Needs.left(best.finding.fingerprint)
         entry.to_calls = best.shrink.to_calls
         twin = self._twin(entry)
         if twin is not None:
@@ -200,7 +222,7 @@ class Keeper:
 
     def _twin(self, entry: _Entry) -> _Entry | None:
         """An entry that says the same: the same fingerprint, or a sequential defect with the
-        same head, which is listed once however it was met."""
+        same head and under the same faults, which is listed once however it was met."""
         mine = entry.finding
         for other in self._entries:
             theirs = other.finding
@@ -208,6 +230,7 @@ class Keeper:
                 continue
             if theirs.fingerprint == mine.fingerprint or (
                 theirs.fingerprint.head() == mine.fingerprint.head()
+                and theirs.fingerprint.faults == mine.fingerprint.faults
                 and theirs.label is mine.label is Label.SEQUENTIAL
             ):
                 return other
@@ -252,14 +275,14 @@ class Keeper:
                 self._save(entry, entry.finding, first, entry.how, entry.basis)
 
     def _see(self, entry: _Entry, result: Execution) -> None:
-        """Confirm a finding if this run shows it, of the same tools where the program is another
-        one."""
+        """Confirm a finding if this run shows it, of the same tools and faults where the program
+        is another one."""
         own = result.run.program.digest() == entry.execution.run.program.digest()
         for found in result.judgement.findings:
-            tools = frozenset(involved_tools(result.run.program, found))
-            same = found.fingerprint.head() == entry.finding.fingerprint.head()
-            if same and (own or entry.tools <= tools):
-                found = found.with_tools(entry.finding.fingerprint.tools)
+            f, needs = entry.finding.fingerprint, _Needs.of(result.run.program, found)
+            same = found.fingerprint.head() == f.head()
+            if same and (own or entry.needs <= needs):
+                found = found.needing(f.tools, f.faults)
                 entry.execution = result
                 entry.finding = replace(found, label=entry.finding.label)
                 entry.confirmed = (1, max(1, (entry.confirmed or (0, 0))[1]))

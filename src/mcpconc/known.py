@@ -11,7 +11,7 @@ from pathlib import Path
 from mcpconc.baseline import Baseline, Known
 from mcpconc.errors import McpconcError, UsageError
 from mcpconc.events import Kept
-from mcpconc.minimise import involved_tools
+from mcpconc.minimise import fault_names, involved_tools
 from mcpconc.oracle.base import Finding, Label
 from mcpconc.trace import Trace, load
 
@@ -38,22 +38,33 @@ class Entry:
 
 
 def matching(
-    finding: Finding, known: Sequence[Known], involved: Sequence[str] | None = None
+    finding: Finding,
+    known: Sequence[Known],
+    involved: Sequence[str] | None = None,
+    faults: Sequence[str] = (),
 ) -> Known | None:
     """The entry that lists a finding.
 
     The whole fingerprint counts. A sequential defect is the same however it was met, so there its
     head is enough. What is not minimal yet, and of which `involved` are all tools that it may need,
     is the same as a listed finding with the same head whose tools are among them; of a sequential
-    one, which is less minimal, it is enough if it has one of them.
+    one, which is less minimal, it is enough if it has one of them. What is listed under a fault is
+    not the same without it: `faults` are those that the finding, not minimal, may need. An entry
+    that stands for all that is `alike` need not have the same kind, field or tools.
     """
     mine = finding.fingerprint
+    under = {*(mine.faults if involved is None else faults)}
     for entry in known:
         theirs = entry.stands_for()
         if theirs == mine:
             return entry
     for entry in known:
         theirs = entry.stands_for()
+        if not {*theirs.faults} <= under:
+            continue
+        same = (theirs.oracle, theirs.property) == (mine.oracle, mine.property)
+        if entry.alike and same and finding.label in (entry.label, Label.UNLABELLED):
+            return entry
         if theirs.head() != mine.head():
             continue
         alone = entry.label == Label.SEQUENTIAL.value
@@ -123,6 +134,7 @@ def entry_of(trace: Trace, path: str, reason: str) -> Known:
         kind=f.kind,
         field=f.field,
         tools=f.tools,
+        faults=f.faults,
         label=finding.label.value,
         title=f.title(),
         trace=path,
@@ -134,12 +146,14 @@ def entry_of(trace: Trace, path: str, reason: str) -> Known:
 
 @dataclass(frozen=True, slots=True)
 class Met:
-    """A finding that a gate met. `involved` are the tools that it may need, or None where it is
-    minimal and its fingerprint has them. `counts` is False where only forked calls showed it."""
+    """A finding that a gate met. `involved` are the tools and `faults` the faults that it may need;
+    `involved` is None where it is minimal, and its fingerprint has them. `counts` is False where
+    only forked calls showed it."""
 
     finding: Finding
     path: Path | None
     involved: tuple[str, ...] | None = None
+    faults: tuple[str, ...] = ()
     times: int = 1
     counts: bool = True
 
@@ -147,11 +161,12 @@ class Met:
 def met(kept: Kept) -> Met:
     """A finding that a campaign kept. Its trace says whether it is minimal."""
     trace, involved = _loaded(kept.path), None
+    faults = fault_names(trace.program) if trace is not None else ()
     minimal = trace is not None and trace.shrink is not None and trace.shrink.finished
     if kept.finding.label is not Label.SEQUENTIAL and not minimal and trace is not None:
         involved = involved_tools(trace.program, kept.finding)
         involved = involved or tuple(sorted({call.tool for call in trace.program.calls()}))
-    return Met(kept.finding, kept.path, involved, kept.times, kept.counts)
+    return Met(kept.finding, kept.path, involved, faults, kept.times, kept.counts)
 
 
 def _loaded(path: Path | None) -> Trace | None:
@@ -170,6 +185,7 @@ def kept_reasons(fresh: Known, old: Baseline) -> Known:
                 fresh,
                 reason=known.reason,
                 expires=known.expires,
+                alike=known.alike,
                 failed=best.failed,
                 of=best.of,
             )

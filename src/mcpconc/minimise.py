@@ -16,7 +16,7 @@ from mcpconc.shrink import Attempt, shrink
 from mcpconc.steer import fewest_switches, followed, steered
 from mcpconc.trace import Shrink
 
-__all__ = ["Head", "Minimised", "among", "involved_tools", "minimise"]
+__all__ = ["Head", "Minimised", "among", "fault_names", "involved_tools", "minimise"]
 
 Head = tuple[str, str, str, str]
 
@@ -119,7 +119,7 @@ async def minimise(
         return Minimised(
             kept,
             replace(
-                found.with_tools(involved_tools(shrunk.program, found)),
+                found.needing(involved_tools(shrunk.program, found), fault_names(shrunk.program)),
                 label=Label.SEQUENTIAL,
             ),
             Shrink(
@@ -167,7 +167,7 @@ async def minimise(
         return Minimised(
             run,
             replace(
-                found.with_tools(lanes or involved_tools(smallest, found)),
+                found.needing(lanes or involved_tools(smallest, found), fault_names(smallest)),
                 label=labelled.label,
             ),
             Shrink(
@@ -254,3 +254,8 @@ def _pick(execution: Execution, head: Head) -> Finding:
 def involved_tools(program: Program, finding: Finding) -> tuple[str, ...]:
     """The distinct tools of the calls that a finding involves, sorted."""
     return tuple(sorted({c.tool for c in program.calls() if c.id in finding.calls}))
+
+
+def fault_names(program: Program) -> tuple[str, ...]:
+    """The distinct faults that a program meets, sorted."""
+    return tuple(sorted({fault.name for fault in program.faults}))

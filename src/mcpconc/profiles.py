@@ -40,9 +40,11 @@ PROFILES: Mapping[str, Mapping[str, Any]] = {
     # forked: 100 programs (about 2,000 calls with those around them, 240 s) and what they found
     # (60 s); replays 240 s; not forked: five scenarios of 12 calls by one agent (60 s) and of 40 by
     # two and five, in one world and in their own, and by ten (1,000 calls, 460 s, and servers that
-    # start).
+    # start), and of 12 by five that are counted inside (30 s).
     "release": {
         "about": "about 20 minutes: may this be released?",
+        "stress.observe": True,
+        "stress.observed": 12,
     },
     # Five scenarios of 40 and 200 calls up to 20 agents are 7,200 calls (an hour); what counts
     # inside and three more settings as much again; an hour of fuzzing; faults.

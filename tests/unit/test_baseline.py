@@ -30,7 +30,7 @@ def known(f: Fingerprint = LOST, **given: Any) -> Known:
     return Known(
         fingerprint=f.digest(),
         **{"reason": "it is known", "trace": "traces/lost", "failed": 5, "of": 5, **given},
-        **{n: getattr(f, n) for n in ("oracle", "property", "kind", "field", "tools")},
+        **{n: getattr(f, n) for n in ("oracle", "property", "kind", "field", "tools", "faults")},
     )
 
 
@@ -42,10 +42,14 @@ days = st.none() | st.dates()
 @st.composite
 def knowns(draw: st.DrawFn) -> Known:
     head = [draw(texts) for _ in range(4)]
-    fingerprint = Fingerprint(*head, tuple(draw(st.lists(texts, max_size=3))))
+    needs = [tuple(draw(st.lists(texts, max_size=3))) for _ in range(2)]
+    fingerprint = Fingerprint(*head, *needs)
     numbers = {name: draw(st.integers(0, 99)) for name in ("failed", "of")}
     words = {name: draw(texts) for name in ("trace", "label", "title")}
-    return known(fingerprint, reason=draw(said), expires=draw(days), **numbers, **words)
+    alike = bool(needs[1]) and draw(st.booleans())
+    return known(
+        fingerprint, alike=alike, reason=draw(said), expires=draw(days), **numbers, **words
+    )
 
 
 @st.composite
@@ -87,6 +91,8 @@ ENTRY = render(Baseline(None, (known(),), (Tolerated(expr="calls.p95 < 2s", valu
         ("of = 5", "of = 5\nexpires = 'soon'", "expires must be a date such as 2027-03-31"),
         ('trace = "traces/lost"\n', "", "finding 1: trace is missing"),
         ('reason = "it is known"', 'reason = " "', "finding 1: reason is empty; say why"),
+        ("of = 5", "of = 5\nalike = 1", "finding 1: alike must be true or false"),
+        ("of = 5", "of = 5\nalike = true", "finding 1: alike is for what a fault does"),
         ('kind = "task"', 'kind = "goal"', "is not the fingerprint of what this entry says"),
         ("calls.p95 <", "calls.p96 <", "'calls.p96' is no metric"),
         ("value = 3", "value = 'x'", "threshold 1: value must be a number"),
@@ -146,6 +152,47 @@ def test_which_findings_an_entry_lists(
 ) -> None:
     entry = known(label=label)
     assert (matching(finding, [entry], involved) is entry) is listed
+
+
+@pytest.mark.parametrize("label", ["race", "sequential"])
+@pytest.mark.parametrize(
+    ("met", "listed"), [(("full-disk",), True), (("full-disk", "cancel"), True), ((), False)]
+)
+def test_what_is_listed_under_a_fault_is_not_the_same_without(
+    label: str, met: tuple[str, ...], listed: bool
+) -> None:
+    under = Fingerprint("effects", "lost", "task", "", tuple(sorted(PAIR)), ("full-disk",))
+    entry = known(under, label=label)
+    vague = found(label=Label.UNLABELLED)
+    assert (matching(vague, [entry], PAIR, met) is entry) is listed
+    minimal = found(*PAIR, label=Label(label)).needing(PAIR, met)
+    exact = listed and (label == "sequential" or met == ("full-disk",))
+    assert (matching(minimal, [entry]) is entry) is exact
+    calm = known(label=label)
+    assert matching(vague, [calm], PAIR, met) is calm
+
+
+@pytest.mark.parametrize(
+    ("mine", "met", "listed"),
+    [
+        (Fingerprint("effects", "torn", "unknown", "note"), ("full-disk",), True),
+        (Fingerprint("effects", "torn", "unknown", "note"), ("cancel",), False),
+        (Fingerprint("effects", "torn", "unknown", "note"), (), False),
+        (Fingerprint("effects", "lost", "unknown", "note"), ("full-disk",), False),
+        (Fingerprint("integrity", "torn", "unknown", "note"), ("full-disk",), False),
+    ],
+)
+def test_an_entry_may_stand_for_whatever_a_fault_does_alike(
+    mine: Fingerprint, met: tuple[str, ...], listed: bool
+) -> None:
+    whole = Fingerprint("effects", "torn", "task", "note", ("goals_add_task",), ("full-disk",))
+    vague = Finding(mine, "")
+    entry = known(whole, label="sequential", alike=True)
+    assert (matching(vague, [entry], ("unknown_log",), met) is entry) is listed
+    assert (matching(vague.needing(["unknown_log"], met), [entry]) is entry) is listed
+    assert matching(vague, [known(whole, label="sequential")], ("unknown_log",), met) is None
+    race = replace(vague.needing(["unknown_log"], met), label=Label.RACE)
+    assert matching(race, [entry]) is None
 
 
 def test_a_sequential_entry_without_tools_lists_no_race_that_is_not_minimal_yet() -> None:

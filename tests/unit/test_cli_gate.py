@@ -284,7 +284,8 @@ def test_github_says_where_its_summary_goes(
 def test_every_flag_of_stress_arrives(asked: dict[str, Any]) -> None:
     words = (
         "stress database tools --target reference --ladder 1,3 --calls 30 --baseline-calls 9"
-        " --own 0 --observe --settings default,minimal --max-time 2m --start ordinary --out o"
+        " --own 0 --observe --profile smoke --settings default,minimal --max-time 2m"
+        " --start ordinary --out o"
     )
     assert main(words.split()) == 0
     stress = asked["settings"].stress
@@ -294,6 +295,14 @@ def test_every_flag_of_stress_arrives(asked: dict[str, Any]) -> None:
     assert stress.start == "ordinary"
     assert asked["kind"] == "stress"
     assert list(asked["stages"]) == ["stress"]
+
+
+@pytest.mark.parametrize(("flag", "observed"), [("", True), (" --no-observe", False)])
+def test_stress_counts_inside_unless_told_not_to(
+    asked: dict[str, Any], flag: str, observed: bool
+) -> None:
+    assert main(f"stress bootstrap --target reference{flag}".split()) == 0
+    assert asked["settings"].stress.observe is observed
 
 
 def test_stress_asks_nothing_of_how_much_is_tried(asked: dict[str, Any]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Hashable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -291,6 +292,26 @@ def test_an_edge_that_was_skipped_is_told_by_its_number() -> None:
     edges = [{"from": F, "to": to, "relation": "related"} for to in (D, GHOST)]
     o = batch("log_artifacts", {"created": {}, "edge_warnings": said}, edges=edges)
     assert [edge.output for edge in wired([o], ())] == [OK, Refusal("no-end")]
+
+
+def test_what_a_batch_refuses_under_a_fault_says_nothing() -> None:
+    errors = [f"Error resolving finding '{F}': attempt to write a readonly database"]
+    items = [item(F), item(D, "dead_end")]
+    o = batch("resolve_artifacts", {"resolved": 1, "errors": errors}, resolutions=items)
+    stormy = replace(o, under="readonly-database")
+    assert [change.output for change in changed([o], ())] == [Refusal("invalid-input"), OK]
+    assert [change.output for change in changed([stormy], ())] == [None, OK]
+    assert [effect.where for effect in SPEC.effects([stormy])] == [{"id": D}]
+
+    logs = batch("log_artifacts", {"created": {}, "errors": ["disk full"]}, nodes=nodes("a"))
+    stormy = replace(logs, under="full-disk")
+    assert [one.output for one in logged([stormy], lambda table: ())] == [None]
+    assert not list(SPEC.effects([stormy]))
+
+    said = [f"edge 0 ({F}->{D} related): to={D} matches no existing artifact — skipped"]
+    edges = [{"from": F, "to": D, "relation": "related"}]
+    draws = batch("log_artifacts", {"created": {}, "edge_warnings": said}, edges=edges)
+    assert [edge.output for edge in wired([replace(draws, under="full-disk")], ())] == [None]
 
 
 # ---------------------------------------------------------------------- the whole of it

@@ -401,6 +401,22 @@ def test_stale_entries_are_dropped_and_others_stay(known: Baseline, tmp_path: Pa
     assert left.findings == known.findings
 
 
+@pytest.mark.parametrize(("before", "after"), [((0, 0), (2, 3)), ((5, 5), (5, 5))])
+def test_how_often_a_trace_fails_is_recorded_where_nobody_knew(
+    known: Baseline, tmp_path: Path, before: tuple[int, int], after: tuple[int, int]
+) -> None:
+    entry = replace(known.findings[0], failed=before[0], of=before[1])
+    listed = replace(known, findings=(entry,))
+
+    def again(work: Gate) -> None:
+        work.replayed[entry.fingerprint] = (2, 3)
+
+    done = run(busy, again, baseline=listed)
+    assert known.path is not None
+    (left,) = accept.from_gate(done, listed, known.path, [tmp_path], "new").findings
+    assert (left.failed, left.of) == after
+
+
 def test_a_trace_that_is_kept_already_stays_where_it_is(tmp_path: Path) -> None:
     there = trace_of(RACE, tmp_path / "traces" / "open")
     done = run(busy, lambda work: work.found.append(Met(RACE, there)))

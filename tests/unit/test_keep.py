@@ -15,7 +15,7 @@ from fakes.rigs import Script, ScriptedRig
 from mcpconc.events import FindingFound, TraceSaved
 from mcpconc.keep import Keeper
 from mcpconc.oracle.base import UNPROMISED, Finding, Fingerprint, Label
-from mcpconc.program import Call, Program
+from mcpconc.program import Call, Fault, Program
 from mcpconc.target.base import Identity
 from mcpconc.trace import load
 
@@ -102,6 +102,37 @@ def test_what_is_known_is_counted(tmp_path: Path) -> None:
     book.run(program("add", "add read"))
     assert book.kept == [("effects: lost entry (add ‖ add)", "race", 3)]
     assert len(book.traces) == 1
+
+
+def struck(one: Program, *faults: str) -> Program:
+    """The program with these faults at its first call."""
+    return replace(one, faults=tuple(Fault(name, "0.0", 0.5, 1) for name in faults))
+
+
+def test_a_fault_that_a_finding_needs_is_part_of_what_it_is(tmp_path: Path) -> None:
+    def lost_when_full(program: Program) -> list[Finding]:
+        full = any(fault.name == "full-disk" for fault in program.faults)
+        return [found([c for c in program.calls() if c.tool == "add"])] if full else []
+
+    book = Notebook(tmp_path, lost_when_full)
+    book.run(struck(program("add read", "add"), "full-disk", "hold-lock")).minimise()
+    assert book.kept == [("effects: lost entry (add under full-disk)", "sequential", 1)]
+
+
+def test_what_is_there_without_a_fault_is_another_finding(tmp_path: Path) -> None:
+    def of_two_kinds(program: Program) -> list[Finding]:
+        racing = overlapping(program, "add")
+        return [found(racing)] if racing and (program.faults or len(racing) > 2) else []
+
+    book = Notebook(tmp_path, of_two_kinds)
+    book.run(struck(program("add", "add"), "full-disk")).minimise()
+    book.run(program("add", "add", "add")).minimise()
+    assert book.kept == [
+        ("effects: lost entry (add ‖ add under full-disk)", "race", 1),
+        ("effects: lost entry (add ‖ add ‖ add)", "race", 1),
+    ]
+    book.run(struck(program("add read", "add"), "full-disk"))
+    assert [times for *_, times in book.kept] == [2, 1]
 
 
 def test_two_findings_that_turn_out_to_be_one(tmp_path: Path) -> None:

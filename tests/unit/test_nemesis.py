@@ -19,7 +19,7 @@ from mcpconc.drive.record import Recorder
 from mcpconc.errors import UsageError
 from mcpconc.history import EventType, History
 from mcpconc.nemesis import KINDS, Family, Kind, Weather, chosen, files, network, with_faults
-from mcpconc.nemesis.base import Missed, Strike
+from mcpconc.nemesis.base import Missed, Strike, undone
 from mcpconc.oracle.storms import storms
 from mcpconc.program import Call, Fault, Program
 from mcpconc.rig import Execution, Rig, rig
@@ -388,6 +388,29 @@ def test_what_two_faults_have_frozen_is_free_after_both(tmp_path: Path) -> None:
     second.__exit__(None, None, None)
     assert not files.is_frozen(tmp_path)
     (tmp_path / "file").write_text("new")
+
+
+def test_healing_waits_for_a_fault_that_hinders_it(tmp_path: Path) -> None:
+    """Locks are left behind if somebody makes their directory read-only, and tries only once."""
+    if why := KINDS["readonly-git"].lacking(tmp_path):
+        pytest.skip(why)
+    lock = tmp_path / "git" / "HEAD.lock"
+    lock.parent.mkdir()
+    lock.touch()
+
+    async def main() -> None:
+        async with anyio.create_task_group() as group:
+            with files.read_only(lock.parent):
+                with pytest.raises(PermissionError):
+                    lock.unlink()
+                group.start_soon(undone, lock.unlink)
+                group.cancel_scope.cancel()
+                with anyio.CancelScope(shield=True):
+                    await anyio.sleep(0.2)
+                assert lock.exists()
+
+    anyio.run(main)
+    assert not lock.exists()
 
 
 def test_what_cannot_be_healed_to_its_end_is_said() -> None:

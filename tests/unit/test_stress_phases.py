@@ -417,7 +417,7 @@ def test_above_five_agents_tools_are_told_by_class() -> None:
 
 
 def test_phases_name_what_was_kept_of_their_findings(tmp_path: Path) -> None:
-    minimal = FOUND.with_tools(("goals_create",))
+    minimal = FOUND.needing(("goals_create",))
     kept = (Kept(minimal, tmp_path, 3),)
     told = phase(calls(0.1), heads=(FOUND.fingerprint.head(),), undecided=("x: y",))
     found = whole(told, phase(calls(0.1)), kept=kept)

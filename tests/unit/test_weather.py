@@ -52,6 +52,11 @@ def test_an_acknowledgement_holds_in_any_weather() -> None:
     assert fates(stormy("!", "1> write", "1< ok")) == {"1": "success"}
 
 
+def test_of_what_is_acknowledged_under_a_fault_parts_may_be_refused() -> None:
+    told = stormy("1> write", "!", "1< ok", ".", "2> write", "2< ok")
+    assert [op.under for op in weathered(told)[0].operations] == ["full-disk", ""]
+
+
 def test_a_fault_that_makes_nothing_fail_excuses_nothing() -> None:
     assert fates(stormy("!", "1> write", "1< refused", refuses=False)) == {"1": "refused"}
 

@@ -13,6 +13,7 @@ from enum import StrEnum
 from pathlib import Path
 
 import anyio
+import anyio.to_thread
 
 from mcpconc.drive.record import Recorder
 from mcpconc.drive.runner import Fleet
@@ -22,10 +23,12 @@ from mcpconc.target.base import Hurries
 from mcpconc.vitals import agent_of
 from mcpconc.world import World
 
-__all__ = ["PATIENCE", "Act", "Family", "Kind", "Missed", "Strike", "everywhere"]
+__all__ = ["PATIENCE", "Act", "Family", "Kind", "Missed", "Strike", "everywhere", "undone"]
 
 PATIENCE = 30.0
 """Seconds that a call waits for a lock where the target does not say: the usual limit."""
+HINDERED = 60.0
+"""Seconds in which another fault must be over that keeps one from being healed."""
 
 
 class Family(StrEnum):
@@ -101,6 +104,24 @@ Act = Callable[[Strike], AbstractAsyncContextManager[None]]
 
 It may raise `Missed`, or OSError where the system does not allow it.
 """
+
+
+async def undone(step: Callable[[], object]) -> None:
+    """Do one step of healing, whoever cancels it, and also where another fault forbids it for a
+    while: files that are locked may be read-only, too.
+
+    :raises OSError: if it still does after `HINDERED` seconds.
+    """
+    with anyio.CancelScope(shield=True):
+        end = anyio.current_time() + HINDERED
+        while True:
+            try:
+                await anyio.to_thread.run_sync(step)
+                return
+            except OSError:
+                if anyio.current_time() > end:
+                    raise
+            await anyio.sleep(0.05)
 
 
 def everywhere(root: Path) -> str:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import anyio.to_thread
 
-from mcpconc.nemesis.base import Act, Family, Kind, Missed, Strike
+from mcpconc.nemesis.base import Act, Family, Kind, Missed, Strike, undone
 from mcpconc.target.execute import execute
 
 __all__ = ["KINDS"]
@@ -38,7 +39,7 @@ async def _locked(strike: Strike) -> AsyncIterator[None]:
         yield
     finally:
         for lock in taken:
-            lock.unlink(missing_ok=True)
+            await undone(partial(lock.unlink, missing_ok=True))
 
 
 def _damaging(damage: Callable[[Strike, Path], Awaitable[str]]) -> Act:

@@ -10,13 +10,14 @@ from __future__ import annotations
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import anyio
 import anyio.abc
 import anyio.to_thread
 
-from mcpconc.nemesis.base import Act, Family, Kind, Missed, Strike
+from mcpconc.nemesis.base import Act, Family, Kind, Missed, Strike, undone
 from mcpconc.target.base import Pushes
 
 __all__ = ["KINDS", "cuts", "hangs"]
@@ -79,9 +80,8 @@ async def _configured(strike: Strike, port: int) -> AsyncIterator[None]:
             await anyio.to_thread.run_sync(_write, path, text)
         yield
     finally:
-        with anyio.CancelScope(shield=True):
-            for path, old in before.items():
-                await anyio.to_thread.run_sync(_write, path, old)
+        for path, old in before.items():
+            await undone(partial(_write, path, old))
 
 
 def _read(path: Path) -> str | None:

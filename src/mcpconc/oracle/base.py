@@ -7,7 +7,7 @@ several oracles is the greatest. An oracle that crashes or runs out of budget sa
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
@@ -49,7 +49,9 @@ class Fingerprint:
     """What makes two findings the same. Never ids, counts, agents, schedule or text.
 
     `tools` (sorted names of the minimised program's concurrent tools) is empty until the
-    program is minimal. Shrinking accepts on `head`, dedupe and baselines use the whole.
+    program is minimal, and so is `faults` (sorted names of those that it needs): what is lost when
+    the disk is full is not what is lost when it is not. Shrinking accepts on `head`, dedupe and
+    baselines use the whole.
     """
 
     oracle: str
@@ -57,22 +59,32 @@ class Fingerprint:
     kind: str
     field: str = ""
     tools: tuple[str, ...] = ()
+    faults: tuple[str, ...] = ()
 
     def head(self) -> tuple[str, str, str, str]:
         return (self.oracle, self.property, self.kind, self.field)
 
     def digest(self) -> str:
         """Eight hex digits that name the whole fingerprint."""
-        return hashlib.sha256("\0".join((*self.head(), *self.tools)).encode()).hexdigest()[:8]
+        under = ("under", *self.faults) if self.faults else ()
+        whole = "\0".join((*self.head(), *self.tools, *under))
+        return hashlib.sha256(whole.encode()).hexdigest()[:8]
 
-    def title(self) -> str:
+    def what(self) -> str:
+        """``lost task.status``"""
+        return f"{self.property} {self.kind}" + (f".{self.field}" if self.field else "")
+
+    def weather(self) -> str:
+        """``under full-disk``; empty where no fault is needed."""
+        return f"under {' and '.join(self.faults)}" if self.faults else ""
+
+    def title(self, between: str = " ‖ ") -> str:
         """``lost task.status  goals_add_task ‖ goals_complete``"""
-        what = f"{self.property} {self.kind}" + (f".{self.field}" if self.field else "")
-        return f"{what}  {' ‖ '.join(self.tools)}".rstrip()
+        return "  ".join(filter(None, (self.what(), between.join(self.tools), self.weather())))
 
     def __str__(self) -> str:
-        what = f"{self.property} {self.kind}" + (f".{self.field}" if self.field else "")
-        return f"{self.oracle}: {what}" + (f" ({' ‖ '.join(self.tools)})" if self.tools else "")
+        more = " ".join(filter(None, (" ‖ ".join(self.tools), self.weather())))
+        return f"{self.oracle}: {self.what()}" + (f" ({more})" if more else "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +107,12 @@ class Finding:
         """Whether what is broken was promised: if not, it is reported and is no violation."""
         return self.fingerprint.property != UNPROMISED
 
-    def with_tools(self, tools: tuple[str, ...]) -> Finding:
-        return replace(self, fingerprint=replace(self.fingerprint, tools=tuple(sorted(tools))))
+    def needing(self, tools: Iterable[str], faults: Iterable[str] = ()) -> Finding:
+        """The finding of a program that is minimal: what is left in it."""
+        left = replace(
+            self.fingerprint, tools=tuple(sorted(tools)), faults=tuple(sorted({*faults}))
+        )
+        return replace(self, fingerprint=left)
 
     def to_json(self) -> dict[str, Any]:
         f = self.fingerprint
@@ -106,6 +122,7 @@ class Finding:
             "kind": f.kind,
             "field": f.field,
             "tools": list(f.tools),
+            "faults": list(f.faults),
             "fingerprint": f.digest(),
             "label": self.label.value,
             "promised": self.promised,
@@ -119,7 +136,12 @@ class Finding:
     def from_json(cls, data: dict[str, Any]) -> Finding:
         return cls(
             fingerprint=Fingerprint(
-                data["oracle"], data["property"], data["kind"], data["field"], tuple(data["tools"])
+                oracle=data["oracle"],
+                property=data["property"],
+                kind=data["kind"],
+                field=data["field"],
+                tools=tuple(data["tools"]),
+                faults=tuple(data.get("faults", ())),  # traces of earlier versions have none
             ),
             summary=data["summary"],
             reason=tuple(data["reason"]),

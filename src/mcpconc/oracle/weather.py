@@ -3,7 +3,8 @@
 Notes of the history say which faults were on and what may happen under each (``refuses``,
 ``spoils``: see `mcpconc.nemesis.base.Kind`), so a saved run is judged as it was. A call that was
 in flight under a fault and answered with an error may have been cut short anywhere: nobody knows
-what it did. An acknowledgement holds, whatever the weather.
+what it did. An acknowledgement holds, whatever the weather; of a batch that is acknowledged, parts
+may be refused like calls, and so such a call says that it was `under` a fault.
 """
 
 from __future__ import annotations
@@ -93,10 +94,12 @@ def weathered(history: History) -> tuple[History, Mapping[str, str]]:
     doubtful: dict[int, str] = {}  # event that answered → why that says nothing
 
     def doubted(op: Operation) -> Operation:
-        if op.outcome in (None, Outcome.SUCCESS):
+        if op.outcome is None:
             return op
         for spell in met:
             if spell.refuses and spell.covers(op, ends.get(op.call, last)):
+                if op.outcome is Outcome.SUCCESS:
+                    return replace(op, under=spell.fault)
                 why = f"{op.outcome} under {spell.fault}"
                 doubtful[ends[op.call]] = why
                 return replace(op, returned=None, outcome=None, why=why)

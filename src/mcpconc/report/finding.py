@@ -31,9 +31,7 @@ APART = (Label.SEQUENTIAL, Label.CROSS_AGENT)
 
 def titled(finding: Finding) -> str:
     """``lost task.status  goals_add_task ‖ goals_complete``"""
-    f = finding.fingerprint
-    what = f"{f.property} {f.kind}" + (f".{f.field}" if f.field else "")
-    return f"{what}  {(', ' if finding.label in APART else ' ‖ ').join(f.tools)}".rstrip()
+    return finding.fingerprint.title(", " if finding.label in APART else " ‖ ")
 
 
 def headline(finding: Finding, trace: Trace) -> str:

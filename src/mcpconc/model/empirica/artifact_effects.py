@@ -30,7 +30,9 @@ def artifact_effects(known: Facts) -> Iterator[Effect]:
     """The effects of all calls that log, close, correct or delete artifacts."""
     made = list(logged(known.operations, known.rows))
     for one in made:
-        if not isinstance(one.output, Refusal) or one.op.outcome is Outcome.REFUSED:
+        unclear = one.output is None and one.op.answered
+        refused = isinstance(one.output, Refusal) and one.op.outcome is not Outcome.REFUSED
+        if not refused and not unclear:
             yield _logs(known, one)
     for change in changed(known.operations, made):
         unclear = change.output is None and change.op.answered

@@ -155,7 +155,7 @@ def _nodes(o: Operation, rows: Rows) -> Iterator[Logged]:
         if o.succeeded and not id:
             if not _good(node):
                 continue
-            output = Refusal("not-created")
+            output = _part(o, Refusal("not-created"))
         yield Logged(o, kind, data, values, session, id, ref, output)
 
 
@@ -219,7 +219,7 @@ def _batch(o: Operation) -> Iterator[Changed]:
             valid = told is not None
         output = answer(o, OK)
         if output == OK:
-            output = _item_output(o, kind, id, items)
+            output = _part(o, _item_output(o, kind, id, items))
         successor = bool(item.get("superseded_by"))
         yield Changed(o, kind, id, told if deletes else told or {}, output, valid, successor)
 
@@ -261,6 +261,12 @@ def _item_output(
         if text in mine[0]:
             return Refusal(kind.absent if name == "absent" else name)
     return Refusal("invalid-input")
+
+
+def _part(o: Operation, output: Hashable | None) -> Hashable | None:
+    """What is known of a part of a call that was acknowledged: a fault may have refused it, and
+    then nobody knows what it did."""
+    return None if o.under and isinstance(output, Refusal) else output
 
 
 def _invalidated(o: Operation, made: Sequence[Logged]) -> Iterator[Changed]:
@@ -307,7 +313,7 @@ def wired(operations: Sequence[Operation], made: Sequence[Logged]) -> Iterator[W
                 continue
             output = answer(o, OK)
             if output == OK and (_uncut(o, edge) if cut else n in skipped):
-                output = Refusal("no-edge" if cut else "no-end")
+                output = _part(o, Refusal("no-edge" if cut else "no-end"))
             relation = str(edge.get("relation") or "")
             about = edge.get("metadata")
             yield Wired(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 import subprocess
 from collections.abc import AsyncIterator, Mapping
@@ -447,7 +448,8 @@ def test_an_older_schema_of_empirica_lacks_what_was_added_late() -> None:
 
 @pytest.mark.parametrize(
     ("handler", "said"),
-    [(network.cuts, "hung up"), (network.hangs, "")],
+    # What git says depends on whether it was writing when the other end was gone.
+    [(network.cuts, "hung up|reset by peer|[Bb]roken pipe|disconnect"), (network.hangs, "")],
 )
 def test_a_push_to_a_remote_that_fails_it(tmp_path: Path, handler: Any, said: str) -> None:
     """With a real git: one remote hangs up when the push has begun, the other lets it wait."""
@@ -469,7 +471,7 @@ def test_a_push_to_a_remote_that_fails_it(tmp_path: Path, handler: Any, said: st
         return answer
 
     answer = anyio.run(push)
-    assert answer is None if not said else said in str(answer)
+    assert answer is None if not said else re.search(said, str(answer))
 
 
 # -- what is drawn -----------------------------------------------------------------------------

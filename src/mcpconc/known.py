@@ -162,7 +162,9 @@ def met(kept: Kept) -> Met:
     """A finding that a campaign kept. Its trace says whether it is minimal."""
     trace, involved = _loaded(kept.path), None
     faults = fault_names(trace.program) if trace is not None else ()
-    minimal = trace is not None and trace.shrink is not None and trace.shrink.finished
+    shrink = trace.shrink if trace is not None else None
+    # What did not come back could not be made smaller either.
+    minimal = shrink is not None and shrink.finished and shrink.failed > 0
     if kept.finding.label is not Label.SEQUENTIAL and not minimal and trace is not None:
         involved = involved_tools(trace.program, kept.finding)
         involved = involved or tuple(sorted({call.tool for call in trace.program.calls()}))

@@ -226,7 +226,8 @@ def test_what_is_not_minimal_names_the_tools_that_it_may_need(tmp_path: Path) ->
     trace = lost_task()
     assert trace.finding is not None
     for shrink, involved in (
-        (Shrink(finished=True), None),
+        (Shrink(finished=True, failed=1, of=5), None),
+        (Shrink(finished=True, failed=0, of=5), ("goals_add_task",)),
         (Shrink(finished=False), ("goals_add_task",)),
     ):
         path = replace(trace, shrink=shrink).save(tmp_path / "t")

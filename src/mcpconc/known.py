@@ -20,6 +20,8 @@ __all__ = ["Entry", "Met", "entry_of", "kept_reasons", "matching", "met", "neede
 DOUBT = 0.01
 """A known finding is gone when luck explains its absence less often than this."""
 
+NO_RACE = (Label.SEQUENTIAL, Label.CROSS_AGENT, Label.UNLABELLED)
+
 
 @dataclass(frozen=True, slots=True)
 class Entry:
@@ -63,7 +65,7 @@ def matching(
         if not {*theirs.faults} <= under:
             continue
         same = (theirs.oracle, theirs.property) == (mine.oracle, mine.property)
-        if entry.alike and same and finding.label in (entry.label, Label.UNLABELLED):
+        if entry.alike and same and finding.label in (entry.label, *NO_RACE):
             return entry
         if theirs.head() != mine.head():
             continue

@@ -51,8 +51,9 @@ def matching(
     head is enough. What is not minimal yet, and of which `involved` are all tools that it may need,
     is the same as a listed finding with the same head whose tools are among them; of a sequential
     one, which is less minimal, it is enough if it has one of them. What is listed under a fault is
-    not the same without it: `faults` are those that the finding, not minimal, may need. An entry
-    that stands for all that is `alike` need not have the same kind, field or tools.
+    not the same without it, and what is listed without is the same also where a fault made it more
+    likely: `faults` are those that the finding, not minimal, may need. An entry that stands for all
+    that is `alike` need not have the same kind, field or tools.
     """
     mine = finding.fingerprint
     under = {*(mine.faults if involved is None else faults)}
@@ -69,6 +70,8 @@ def matching(
             return entry
         if theirs.head() != mine.head():
             continue
+        if theirs.tools == mine.tools:
+            return entry
         alone = entry.label == Label.SEQUENTIAL.value
         if alone and finding.label is Label.SEQUENTIAL:
             return entry

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
@@ -21,6 +22,7 @@ from mcpconc.oracle.base import Label, judge
 from mcpconc.oracle.itself import volatile_of
 from mcpconc.recheck import spec_of
 from mcpconc.rig import Execution, Rig, rig
+from mcpconc.rigs import Rigs, Wanted, standing
 from mcpconc.schedule import REPLAY, make
 from mcpconc.schedule.points import named_anew, unpack
 from mcpconc.schedule.policies import DIVERGED
@@ -30,7 +32,7 @@ from mcpconc.target.warm import Start
 from mcpconc.trace import Trace, to_run
 from mcpconc.world import ProbeMode
 
-__all__ = ["Replay", "Status", "replay", "shrink_trace"]
+__all__ = ["Replay", "Status", "replay", "shrink_trace", "wanted_rig"]
 
 UNFORESEEN = "waited for a lock that could not be foreseen"
 """Part of the remark of a controlled scheduler."""
@@ -80,10 +82,12 @@ async def replay(
     emit: Emit,
     start: Start = Start.ORDINARY,
     enough: Callable[[int, int], bool] = lambda reproduced, tried: False,
+    rigs: Rigs | None = None,
 ) -> Replay:
     """Run the program of `trace` `times` times with its scheduler and identity mode, on the
     target SPEC `target` (the trace's own where that is empty); calls start as `start` says.
-    Fewer tries are made where `enough` says so of those that reproduced it and all.
+    Fewer tries are made where `enough` says so of those that reproduced it and all. What is up in
+    `rigs` is used if it fits, and stays up.
 
     Where a schedule was recorded each try follows it. Elsewhere the recorded scheduler seed comes
     first, and further tries draw new ones, so that a race of timing gets more than one chance.
@@ -102,48 +106,55 @@ async def replay(
     def progress(text: str) -> None:
         emit(TargetProgress(text))
 
-    async with interrupts(progress) as signals:
+    async with interrupts(progress) as signals, AsyncExitStack() as stack:
+        if rigs is None:
+            rigs = await stack.enter_async_context(standing())
         try:
-            system = resolve(target or trace.target)
-            await system.install(progress)
-            _hurried(trace, system)
-            async with rig(
-                system,
-                Identity(trace.identity),
-                trace.program.agents,
-                work,
-                progress,
-                start,
-                _probe(trace),
-            ) as on:
-                _as_model(trace, on)
-                with anyio.CancelScope() as scope:
-                    signals.scopes.append(scope)
-                    for n in range(times):
-                        seed = trace.scheduler_seed + n
-                        how = make(REPLAY, seed, trace.schedule) if trace.schedule else None
-                        result = await on.run(trace.program, how or trace.scheduler, seed)
-                        tried += 1
-                        where = _divergence(trace, result) if how is not None else ""
-                        diverged += bool(where)
-                        divergence = divergence or where
-                        waited += any(UNFORESEEN in remark for remark in _remarks(result))
-                        hit = head in result.heads()
-                        hits += hit
-                        others |= {
-                            str(f.fingerprint)
-                            for f in result.judgement.findings
-                            if f.fingerprint.head() != head
-                        }
-                        emit(ReplayTried(n=n + 1, of=times, reproduced=hit))
-                        if enough(hits, tried):
-                            break
+            on = await rigs.get(wanted_rig(trace, target, start), work, progress)
+            _as_model(trace, on)
+            with anyio.CancelScope() as scope:
+                signals.scopes.append(scope)
+                for n in range(times):
+                    seed = trace.scheduler_seed + n
+                    how = make(REPLAY, seed, trace.schedule) if trace.schedule else None
+                    result = await on.run(trace.program, how or trace.scheduler, seed)
+                    tried += 1
+                    where = _divergence(trace, result) if how is not None else ""
+                    diverged += bool(where)
+                    divergence = divergence or where
+                    waited += any(UNFORESEEN in remark for remark in _remarks(result))
+                    hit = head in result.heads()
+                    hits += hit
+                    others |= {
+                        str(f.fingerprint)
+                        for f in result.judgement.findings
+                        if f.fingerprint.head() != head
+                    }
+                    emit(ReplayTried(n=n + 1, of=times, reproduced=hit))
+                    if enough(hits, tried):
+                        break
+            if scope.cancelled_caught:  # nobody knows what its servers are still at
+                await rigs.close()
         except TargetError as trouble:
             error = str(trouble)
             emit(ReplayTried(n=tried + 1, of=times, reproduced=None, text=error))
+            await rigs.close()
     return Replay(
         *(trace.path, hits, tried, tuple(sorted(others)), error, bool(signals)),
         *(diverged, divergence, waited),
+    )
+
+
+def wanted_rig(trace: Trace, target: str, start: Start) -> Wanted:
+    """The rig on which this trace is run again on the target SPEC `target` (its own if empty)."""
+    return Wanted(
+        target or trace.target,
+        Identity(trace.identity),
+        trace.program.agents,
+        start,
+        _probe(trace),
+        hurried=bool(trace.program.faults),
+        own=str(trace.path) if trace.model else "",
     )
 
 

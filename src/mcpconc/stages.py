@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -32,6 +33,7 @@ from mcpconc.events import (
 from mcpconc.interrupt import Interrupts
 from mcpconc.known import Met, met, needed
 from mcpconc.oracle.base import Label
+from mcpconc.rigs import Rigs, Wanted, standing
 from mcpconc.settings import Settings
 from mcpconc.stress.run import StressConfig, stress
 from mcpconc.target.base import Identity, Target
@@ -203,29 +205,45 @@ def family(spec: str) -> str:
 
 
 async def traces(gate: Gate) -> None:
-    """Do saved traces still fail? Those in the baseline come first, for they must be judged."""
+    """Do saved traces still fail? Those in the baseline come first, for they must be judged; those
+    that can be run on the same servers follow each other."""
     end = gate.clock() + gate.settings.replays.time
-    gate.parts["traces"] = listed = []
+    listed: list[dict[str, Any]] = []
+    gate.parts["traces"] = listed
+    groups: dict[tuple[bool, Wanted], list[tuple[Trace, Known | None, Path]]] = {}
     for known, path in _saved(gate):
-        try:
-            trace = load(path)
-            if trace.finding is None:
-                raise UsageError(f"{path}: holds no finding")
-        except McpconcError as error:
-            if known is not None:
-                gate.unread[known.fingerprint] = str(error)
-            listed.append(_replayed(path, "ERROR", why=str(error)))
-            continue
-        if family(trace.target) != family(gate.settings.target):
-            why = f"its trace is of {trace.target}"
-            if known is not None:
-                gate.elsewhere[known.fingerprint] = why
-            gate.lacks(str(path), why)
-            continue
-        if gate.clock() >= end or gate.signals:
-            listed.append(_replayed(path, "NOT JUDGED", trace, why="there was no time left"))
-            continue
-        listed.append(await _again(gate, trace, known, path, end))
+        trace = _trace(gate, known, path, listed)
+        if trace is not None:
+            wanted = replays.wanted_rig(trace, gate.settings.target, gate.start())
+            groups.setdefault((known is None, wanted), []).append((trace, known, path))
+    async with standing() as rigs:
+        for trace, known, path in chain.from_iterable(groups.values()):
+            if gate.clock() >= end or gate.signals:
+                listed.append(_replayed(path, "NOT JUDGED", trace, why="there was no time left"))
+                continue
+            listed.append(await _again(gate, trace, known, path, end, rigs))
+
+
+def _trace(
+    gate: Gate, known: Known | None, path: Path, listed: list[dict[str, Any]]
+) -> Trace | None:
+    """A saved trace of this target, or nothing but what is said of it."""
+    try:
+        trace = load(path)
+        if trace.finding is None:
+            raise UsageError(f"{path}: holds no finding")
+    except McpconcError as error:
+        if known is not None:
+            gate.unread[known.fingerprint] = str(error)
+        listed.append(_replayed(path, "ERROR", why=str(error)))
+        return None
+    if family(trace.target) != family(gate.settings.target):
+        why = f"its trace is of {trace.target}"
+        if known is not None:
+            gate.elsewhere[known.fingerprint] = why
+        gate.lacks(str(path), why)
+        return None
+    return trace
 
 
 def _saved(gate: Gate) -> Iterator[tuple[Known | None, Path]]:
@@ -242,7 +260,7 @@ def _saved(gate: Gate) -> Iterator[tuple[Known | None, Path]]:
 
 
 async def _again(
-    gate: Gate, trace: Trace, known: Known | None, path: Path, end: float
+    gate: Gate, trace: Trace, known: Known | None, path: Path, end: float, rigs: Rigs
 ) -> dict[str, Any]:
     """Replay until it fails once, or until enough tries did not, or time is up."""
     assert trace.finding is not None
@@ -264,6 +282,7 @@ async def _again(
             gate.tell,
             gate.start(),
             lambda reproduced, tried: reproduced > 0 or gate.clock() >= end,
+            rigs,
         ),
     )
     if known is not None:

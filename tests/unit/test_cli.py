@@ -557,7 +557,7 @@ def replayed(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
     record: dict[str, Any] = {"hits": 2}
 
     async def replay(
-        trace: Trace, times: int, target: str, work: Path, emit: Any, start: str
+        trace: Trace, times: int, target: str, work: Path, emit: Any, start: str, rigs: Any
     ) -> Any:
         record.update(trace=trace.path, times=times, target=target, work=work, start=start)
         for n in range(times):

@@ -490,13 +490,23 @@ class Replayed:
 
     def __init__(self, *hits: int) -> None:
         self.hits, self.asked = hits, []
+        self.order: list[str] = []
 
     async def __call__(
-        self, trace: Any, times: int, target: str, work: Any, emit: Any, start: Any, enough: Any
+        self,
+        trace: Any,
+        times: int,
+        target: str,
+        work: Any,
+        emit: Any,
+        start: Any,
+        enough: Any,
+        rigs: Any,
     ) -> Any:
         from mcpconc.replay import Replay
 
         self.asked.append((times, target))
+        self.order.append(trace.path.name)
         hits = 0
         for tried in range(1, times + 1):
             hits += tried in self.hits
@@ -703,6 +713,21 @@ def test_entries_come_first_and_nothing_begins_when_time_is_up(
         ("another", "NOT JUDGED"),
     ]
     assert work.replayed == {known.findings[0].fingerprint: (1, 1)}
+
+
+def test_what_runs_on_the_same_servers_is_replayed_in_a_row(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, identity in (("a", "isolated"), ("b", "explicit"), ("c", "isolated")):
+        saved = replace(lost_task(), findings=(RACE,), target="reference", identity=identity)
+        saved.save(tmp_path / "traces" / name)
+    again = Replayed(1)
+    monkeypatch.setattr(stages.replays, "replay", again)
+    work = _gate(
+        settings=Settings(target="reference", start="ordinary", traces=(str(tmp_path / "traces"),))
+    )
+    anyio.run(stages.traces, work)
+    assert again.order == ["a", "c", "b"]
 
 
 def test_a_trace_that_cannot_be_read_makes_its_entry_stale(known: Baseline, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import pytest
 from fakes import ledger
 from fakes.rigs import Script, lost
 from mcpconc import replay as replays
+from mcpconc import rigs
 from mcpconc.errors import TargetError, TraceError
 from mcpconc.events import ReplayTried
 from mcpconc.oracle.base import Finding, Fingerprint, Result
@@ -57,7 +58,7 @@ class Luck:
 
 @pytest.fixture
 def script(monkeypatch: pytest.MonkeyPatch) -> Script:
-    script = Script().take_over(monkeypatch, replays)
+    script = Script().take_over(monkeypatch, replays, rigs)
     said = ("effects", lambda run: Result("effects", tuple(script.shows(run.program))))
     monkeypatch.setattr(replays, "ORACLES", (said,))
     return script

@@ -9,8 +9,8 @@ import functools
 import secrets
 import sys
 from argparse import Namespace
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import anyio
 
@@ -23,9 +23,12 @@ from mcpconc.report.selftest import selftest_document
 from mcpconc.target import resolve
 from mcpconc.target.base import Target
 from mcpconc.target.warm import Start, best_start, check_start
-from mcpconc.trace import find, load
+from mcpconc.trace import Trace, find, load
 from mcpconc.verbs import asked, gates, said
 from mcpconc.verdict import Verdict
+
+if TYPE_CHECKING:
+    from mcpconc.replay import Replay
 
 __all__ = ["VERBS"]
 
@@ -103,37 +106,41 @@ def _nemesis(args: Namespace, control: bool) -> tuple[str, ...]:
 
 
 def replay(args: Namespace) -> Exit:
-    from mcpconc import replay as replays
-
     traces, unreadable = asked.load_all(args)
-    worst = Exit.USAGE if unreadable else Exit.PASSED
     start = Start(args.start)
     for trace in traces if start is Start.FORK else ():
         check_start(resolve(args.target or trace.target), start)
     asked.need_git()
     log.configure(asked.writable(args.out) / log.NAME, verbose=args.verbose - args.quiet)
-    results = []
-    for trace in traces:
-        with said.console(args) as console:
-            result = anyio.run(
-                replays.replay,
-                trace,
-                args.times,
-                args.target,
-                args.out / "work",
-                log.recorded(console),
-                start,
-            )
-        results.append(result)
-        worst = asked.worse(worst, _replayed(result))
-        if not args.json:
-            said.say(documents.replay_text(result))
-        if result.interrupted:
-            break
+    results = anyio.run(_replays, args, traces, start)
     if args.json:
         replayed = [documents.replay_document(result) for result in results]
         said.document({"replays": replayed, "unreadable": unreadable})
+    worst = Exit.USAGE if unreadable else Exit.PASSED
+    for result in results:
+        worst = asked.worse(worst, _replayed(result))
     return worst
+
+
+async def _replays(args: Namespace, traces: Sequence[Trace], start: Start) -> list[Replay]:
+    """Each trace in turn, on servers that stay up where the next one can use them."""
+    from mcpconc import replay as replays
+    from mcpconc.rigs import standing
+
+    results: list[Replay] = []
+    async with standing() as rigs:
+        for trace in traces:
+            with said.console(args) as console:
+                tell, work = log.recorded(console), args.out / "work"
+                result = await replays.replay(
+                    trace, args.times, args.target, work, tell, start, rigs=rigs
+                )
+            results.append(result)
+            if not args.json:
+                said.say(documents.replay_text(result))
+            if result.interrupted:
+                break
+    return results
 
 
 def _replayed(result: Any) -> Exit:

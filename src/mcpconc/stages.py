@@ -339,7 +339,10 @@ async def faults(gate: Gate) -> None:
     )
     told = await _campaign(gate, config, wanted.time + GRACE)
     gate.parts["faulty"] = told
-    gate.parts["faults"] = {toll["fault"]: toll["recovery"] for toll in told["faults"]}
+    met = {toll["fault"]: toll["recovery"] for toll in told["faults"] if toll["began"]}
+    gate.parts["faults"] = met
+    if never := [name for name in config.nemesis if name not in met]:
+        gate.lacks(f"recovery from {', '.join(never)}", "no program met it")
 
 
 def _fuzzing(gate: Gate, out: Path) -> campaign.FuzzConfig:

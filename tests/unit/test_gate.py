@@ -564,7 +564,7 @@ SET = Settings(
     seed=9,
     start="ordinary",
     fuzz=Fuzz(time=11, runs=12, calls=13, inflight=2, share=0.5, scheduler="convoy", shrink=False),
-    faults=Faults(time=14, runs=15, kinds=("cancel",)),
+    faults=Faults(time=14, runs=15, kinds=("cancel", "full-disk", "hold-lock")),
     stress=Stress(
         time=16,
         scenarios=("tools",),
@@ -596,7 +596,10 @@ def campaigns(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
             seconds=1,
             seed=1,
             out=config.out,
-            faults=(Toll("cancel", 1, recovery=Counter({"by itself": 1})),),
+            faults=(
+                Toll("cancel", 1, recovery=Counter({"by itself": 1})),
+                Toll("full-disk", 0, missed=1),
+            ),
         )
 
     async def stress(config: Any, emit: Any) -> Any:
@@ -622,8 +625,12 @@ def test_what_fuzzing_is_asked(campaigns: Any) -> None:
 def test_what_fuzzing_under_faults_is_asked(campaigns: Any) -> None:
     anyio.run(stages.faults, campaigns.work)
     (config,) = campaigns.asked
-    assert (config.max_time, config.runs, config.nemesis) == (14, 15, ("cancel",))
+    assert (config.max_time, config.runs) == (14, 15)
+    assert config.nemesis == ("cancel", "full-disk", "hold-lock")
     assert campaigns.work.parts["faults"] == {"cancel": {"by itself": 1}}
+    assert campaigns.work.unmeasured == [
+        {"what": "recovery from full-disk, hold-lock", "why": "no program met it"}
+    ]
 
 
 def test_no_runs_under_faults_are_none(campaigns: Any) -> None:

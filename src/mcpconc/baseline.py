@@ -11,7 +11,7 @@
     field = ""
     tools = ["session_create", "session_create"]
     faults = []                     # those without which it is not there
-    alike = false                   # true: the same property of anything else under these faults
+    alike = false                   # true: the same property of whatever else
     label = "race"
     trace = "../traces/auto_closed_sessions-session-ad158010"   # from this file
     failed = 5                      # how often the trace failed of so many tries
@@ -52,6 +52,9 @@ __all__ = ["Baseline", "Known", "Tolerated", "read", "render"]
 VERSION = 1
 T = TypeVar("T")
 
+BY_ITSELF = ("protocol", "refusal")
+"""Oracles that look at one call and its answer."""
+
 LUCK = 0.05
 """So often, at most, a trace fails less often than `rate` says."""
 
@@ -61,9 +64,10 @@ class Known:
     """A finding that is expected. `trace` is a path from the baseline file; it failed in `failed`
     of `of` runs when it was made. After the day `expires` the entry fails.
 
-    What a fault does to one kind of record it may do to all that is written meanwhile. With `alike`
-    the entry stands for these as well: for what breaks the same property while its `faults` last,
-    of whatever kind, field and tools."""
+    What a fault does to one kind of record it may do to all that is written meanwhile, and what one
+    tool makes of a bad call others may, too. With `alike` the entry stands for these as well: for
+    what breaks the same property while its `faults` last, of whatever kind and field, or, of
+    oracles in `BY_ITSELF`, for the same field of whatever tool."""
 
     fingerprint: str
     oracle: str
@@ -194,10 +198,10 @@ def _entries(path: Path, data: Mapping[str, Any], name: str, kind: type[T]) -> I
                 values[key] = _value(path, where + key, str(field.type), entry[key])
             elif field.default is MISSING:
                 raise UsageError(f"{path}: {where}{key} is missing")
-        if values.get("alike") and not values.get("faults"):
+        if values.get("alike") and not (values.get("faults") or values["oracle"] in BY_ITSELF):
             raise UsageError(
-                f"{path}: {where}alike is for what a fault does; without faults every finding is "
-                "listed by itself"
+                f"{path}: {where}alike is for what a fault does, and for what oracles of single "
+                f"calls say ({', '.join(BY_ITSELF)}); all else is listed one by one"
             )
         if not str(values["reason"]).strip():
             raise UsageError(f"{path}: {where}reason is empty; say why this is accepted")

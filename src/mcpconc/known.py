@@ -12,7 +12,7 @@ from mcpconc.baseline import Baseline, Known
 from mcpconc.errors import McpconcError, UsageError
 from mcpconc.events import Kept
 from mcpconc.minimise import fault_names, involved_tools
-from mcpconc.oracle.base import Finding, Label
+from mcpconc.oracle.base import Finding, Fingerprint, Label
 from mcpconc.trace import Trace, load
 
 __all__ = ["Entry", "Met", "entry_of", "kept_reasons", "matching", "met", "needed", "settled"]
@@ -53,7 +53,7 @@ def matching(
     one, which is less minimal, it is enough if it has one of them. What is listed under a fault is
     not the same without it, and what is listed without is the same also where a fault made it more
     likely: `faults` are those that the finding, not minimal, may need. An entry that stands for all
-    that is `alike` need not have the same kind, field or tools.
+    that is `alike` need not have the same kind or tools, nor, under a fault, the same field.
     """
     mine = finding.fingerprint
     under = {*(mine.faults if involved is None else faults)}
@@ -65,8 +65,7 @@ def matching(
         theirs = entry.stands_for()
         if not {*theirs.faults} <= under:
             continue
-        same = (theirs.oracle, theirs.property) == (mine.oracle, mine.property)
-        if entry.alike and same and finding.label in (entry.label, *NO_RACE):
+        if entry.alike and _alike(theirs, mine) and finding.label in (entry.label, *NO_RACE):
             return entry
         if theirs.head() != mine.head():
             continue
@@ -81,6 +80,13 @@ def matching(
         if common == {*theirs.tools} or (alone and common):
             return entry
     return None
+
+
+def _alike(theirs: Fingerprint, mine: Fingerprint) -> bool:
+    """Whether the same property is broken, of anything while a fault lasts, and else, by a call
+    that is bad in the same way, of any tool."""
+    same = (theirs.oracle, theirs.property) == (mine.oracle, mine.property)
+    return same and (bool(theirs.faults) or theirs.field == mine.field)
 
 
 def needed(rate: float) -> int:

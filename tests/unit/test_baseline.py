@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcpconc.baseline import Baseline, Known, Tolerated, rate, read, render
+from mcpconc.baseline import BY_ITSELF, Baseline, Known, Tolerated, rate, read, render
 from mcpconc.errors import UsageError
 from mcpconc.events import Kept
 from mcpconc.known import entry_of, kept_reasons, matching, met, needed, settled
@@ -41,12 +41,12 @@ days = st.none() | st.dates()
 
 @st.composite
 def knowns(draw: st.DrawFn) -> Known:
-    head = [draw(texts) for _ in range(4)]
+    head = [draw(texts | st.sampled_from(BY_ITSELF)), *(draw(texts) for _ in range(3))]
     needs = [tuple(draw(st.lists(texts, max_size=3))) for _ in range(2)]
     fingerprint = Fingerprint(*head, *needs)
     numbers = {name: draw(st.integers(0, 99)) for name in ("failed", "of")}
     words = {name: draw(texts) for name in ("trace", "label", "title")}
-    alike = bool(needs[1]) and draw(st.booleans())
+    alike = bool(needs[1] or head[0] in BY_ITSELF) and draw(st.booleans())
     return known(
         fingerprint, alike=alike, reason=draw(said), expires=draw(days), **numbers, **words
     )
@@ -92,7 +92,7 @@ ENTRY = render(Baseline(None, (known(),), (Tolerated(expr="calls.p95 < 2s", valu
         ('trace = "traces/lost"\n', "", "finding 1: trace is missing"),
         ('reason = "it is known"', 'reason = " "', "finding 1: reason is empty; say why"),
         ("of = 5", "of = 5\nalike = 1", "finding 1: alike must be true or false"),
-        ("of = 5", "of = 5\nalike = true", "finding 1: alike is for what a fault does"),
+        ("of = 5", "of = 5\nalike = true", "finding 1: alike is for what a fault does, and"),
         ('kind = "task"', 'kind = "goal"', "is not the fingerprint of what this entry says"),
         ("calls.p95 <", "calls.p96 <", "'calls.p96' is no metric"),
         ("value = 3", "value = 'x'", "threshold 1: value must be a number"),
@@ -193,6 +193,22 @@ def test_an_entry_may_stand_for_whatever_a_fault_does_alike(
     assert matching(vague, [known(whole, label="sequential")], ("unknown_log",), met) is None
     race = replace(vague.needing(["unknown_log"], met), label=Label.RACE)
     assert matching(race, [entry]) is None
+
+
+@pytest.mark.parametrize(
+    ("kind", "field", "listed"),
+    [("note", "wrong-type", True), ("note", "unknown", False), ("goals_list", "wrong-type", True)],
+)
+def test_an_entry_may_stand_for_what_other_tools_make_of_bad_calls(
+    kind: str, field: str, listed: bool
+) -> None:
+    entry = known(
+        Fingerprint("refusal", "accepted", "goals_list", "wrong-type", ("goals_list",)),
+        label="sequential",
+        alike=True,
+    )
+    mine = Finding(Fingerprint("refusal", "accepted", kind, field), "")
+    assert (matching(mine, [entry], (kind,)) is entry) is listed
 
 
 def test_a_sequential_entry_without_tools_lists_no_race_that_is_not_minimal_yet() -> None:

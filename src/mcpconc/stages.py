@@ -265,7 +265,7 @@ async def _again(
     """Replay until it fails once, or until enough tries did not, or time is up."""
     assert trace.finding is not None
     shrink = trace.shrink
-    alone = trace.label is Label.SEQUENTIAL
+    alone = trace.label is Label.SEQUENTIAL and not trace.program.faults
     recorded = known.rate() if known is not None else 0.0
     if not recorded and shrink is not None:
         recorded = rate(shrink.failed, shrink.of, alone)

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcpconc.baseline import BY_ITSELF, Baseline, Known, Tolerated, rate, read, render
+from mcpconc.baseline import BY_ITSELF, ELSEWHEN, Baseline, Known, Tolerated, rate, read, render
 from mcpconc.errors import UsageError
 from mcpconc.events import Kept
 from mcpconc.known import entry_of, kept_reasons, matching, met, needed, settled
@@ -270,15 +270,20 @@ def test_a_rate_is_never_more_than_what_was_seen_and_never_certain(seen: tuple[i
 
 def test_a_rate_is_the_least_that_luck_leaves_likely() -> None:
     """Figures of Clopper and Pearson, one-sided; their closed form where all failed."""
-    assert rate(5, 5) == pytest.approx(0.05 ** (1 / 5), abs=1e-6)
-    assert rate(4, 5) == pytest.approx(0.3426, abs=1e-4)
-    assert rate(1, 10) == pytest.approx(1 - 0.95 ** (1 / 10), abs=1e-6)
+    assert rate(5, 5) / ELSEWHEN == pytest.approx(0.05 ** (1 / 5), abs=1e-6)
+    assert rate(4, 5) / ELSEWHEN == pytest.approx(0.3426, abs=1e-4)
+    assert rate(1, 10) / ELSEWHEN == pytest.approx(1 - 0.95 ** (1 / 10), abs=1e-6)
     assert rate(0, 7) == rate(0, 0) == 0
 
 
 def test_what_one_agent_alone_shows_needs_no_luck() -> None:
     assert known(label="sequential", failed=1, of=1).rate() == pytest.approx(2 / 3)
-    assert known(label="race", failed=1, of=1).rate() == pytest.approx(0.05)
+    assert known(label="race", failed=1, of=1).rate() == pytest.approx(0.05 * ELSEWHEN)
+    timed = replace(LOST, faults=("full-disk",))
+    assert (
+        known(timed, label="sequential", failed=1, of=1).rate()
+        == known(label="race", failed=1, of=1).rate()
+    )
 
 
 def status(entry: Known, replays: tuple[int, int] = (0, 0), **more: Any) -> tuple[str, str]:
@@ -297,11 +302,11 @@ def test_stale_is_what_luck_does_not_explain() -> None:
     few, enough = needed(known().rate()) - 1, needed(known().rate())
     assert status(known(), (0, enough), found=[]) == (
         "stale",
-        "0 of 6 replays failed; by chance in 0.8% of cases",
+        "0 of 15 replays failed; by chance in 0.8% of cases",
     )
     assert status(known(), (0, few), found=[]) == (
         "not judged",
-        "0 of 5 replays failed; 6 would tell",
+        "0 of 14 replays failed; 15 would tell",
     )
     assert status(known(failed=1), (0, enough), found=[])[0] == "not judged"
     assert status(known(), found=[]) == ("not judged", "its trace was not replayed")

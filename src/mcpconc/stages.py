@@ -237,8 +237,12 @@ def _trace(
             gate.unread[known.fingerprint] = str(error)
         listed.append(_replayed(path, "ERROR", why=str(error)))
         return None
+    why = ""
     if family(trace.target) != family(gate.settings.target):
         why = f"its trace is of {trace.target}"
+    elif trace.identity not in gate.target.identities:  # an older release, say
+        why = f"its trace needs the identity mode {trace.identity}, which the target has not"
+    if why:
         if known is not None:
             gate.elsewhere[known.fingerprint] = why
         gate.lacks(str(path), why)

@@ -27,6 +27,7 @@ from mcpconc.oracle.base import Finding, Fingerprint, Label
 from mcpconc.oracle.toll import Toll
 from mcpconc.settings import Canary, Faults, Floors, Fuzz, Replays, Settings, Stress
 from mcpconc.stages import Gate
+from mcpconc.target.base import Identity
 from mcpconc.trace import Shrink
 from samples import lost_task
 
@@ -735,6 +736,25 @@ def test_what_runs_on_the_same_servers_is_replayed_in_a_row(
     )
     anyio.run(stages.traces, work)
     assert again.order == ["a", "c", "b"]
+
+
+def test_a_trace_in_an_identity_mode_that_the_target_lacks_is_not_judged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, known: Baseline
+) -> None:
+    saved = replace(lost_task(), findings=(RACE,), target="reference", identity="same-instance")
+    saved.save(tmp_path / "traces" / "open")
+    again = Replayed(1)
+    monkeypatch.setattr(stages.replays, "replay", again)
+    work = _gate(
+        baseline=known,
+        target=SimpleNamespace(name="older", identities=(Identity.ISOLATED,)),
+        settings=Settings(target="reference", start="ordinary", traces=()),
+    )
+    anyio.run(stages.traces, work)
+    assert again.order == []
+    (why,) = work.elsewhere.values()
+    assert why == "its trace needs the identity mode same-instance, which the target has not"
+    assert [entry["why"] for entry in work.unmeasured] == [why]
 
 
 def test_a_trace_that_cannot_be_read_makes_its_entry_stale(known: Baseline, tmp_path: Path) -> None:

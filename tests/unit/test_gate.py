@@ -25,6 +25,7 @@ from mcpconc.gate import GateConfig, Gated, gate
 from mcpconc.known import Met, entry_of
 from mcpconc.oracle.base import Finding, Fingerprint, Label
 from mcpconc.oracle.toll import Toll
+from mcpconc.program import Fault
 from mcpconc.settings import Canary, Faults, Floors, Fuzz, Replays, Settings, Stress
 from mcpconc.stages import Gate
 from mcpconc.target.base import Identity
@@ -726,9 +727,10 @@ def test_entries_come_first_and_nothing_begins_when_time_is_up(
 def test_what_runs_on_the_same_servers_is_replayed_in_a_row(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name, identity in (("a", "isolated"), ("b", "explicit"), ("c", "isolated")):
-        saved = replace(lost_task(), findings=(RACE,), target="reference", identity=identity)
-        saved.save(tmp_path / "traces" / name)
+    saved = replace(lost_task(), findings=(RACE,), target="reference")
+    for name, faults in (("a", ()), ("b", (Fault("cancel", "0.0"),)), ("c", ())):
+        program = replace(saved.program, faults=faults)
+        replace(saved, program=program).save(tmp_path / "traces" / name)
     again = Replayed(1)
     monkeypatch.setattr(stages.replays, "replay", again)
     work = _gate(

@@ -38,17 +38,15 @@ def from_traces(old: Baseline, path: Path, roots: Sequence[Path], reason: str) -
 def from_gate(
     gated: Gated, old: Baseline, path: Path, kept: Sequence[Path], reason: str
 ) -> Baseline:
-    """A baseline at `path` with which this gate would have passed. Traces of new findings are
-    copied to the first of `kept` unless they are in one of these. Entries that are stale are
-    dropped, and those that have expired stay so, for somebody to decide. Where nobody had recorded
-    how often a trace fails, this gate's replays are. What only forked calls have shown is not
-    listed.
+    """A baseline at `path` with which this gate, held against `old`, would have passed. Traces of
+    new findings are copied to the first of `kept` unless they are in one of these. Entries that are
+    stale are dropped, and those that have expired stay so, for somebody to decide. Where nobody had
+    recorded how often a trace fails, this gate's replays are. What only forked calls have shown is
+    not listed.
 
     :raises UsageError: if a trace cannot be copied or read.
     """
-    ends = {entry.known.fingerprint: entry for entry in gated.entries}
-    known = [_counted(known, ends.get(known.fingerprint)) for known in old.findings]
-    stale = {name for name, entry in ends.items() if entry.status == "stale"}
+    known = [_counted(entry) for entry in gated.entries if entry.status != "stale"]
     fresh = []
     for finding in gated.document["findings"]:
         if finding["status"] != NEW:
@@ -66,15 +64,15 @@ def from_gate(
     names = {t.expr for t in missed}
     return Baseline(
         path,
-        tuple(_together(fresh, (entry for entry in known if entry.fingerprint not in stale))),
+        tuple(_together(fresh, known)),
         (*(t for t in old.thresholds if t.expr not in names), *missed),
     )
 
 
-def _counted(known: Known, entry: Entry | None) -> Known:
-    if entry is None or not entry.failed or known.rate():
-        return known
-    return replace(known, failed=entry.failed, of=entry.of)
+def _counted(entry: Entry) -> Known:
+    if not entry.failed or entry.known.rate():
+        return entry.known
+    return replace(entry.known, failed=entry.failed, of=entry.of)
 
 
 def save(baseline: Baseline) -> Path:

@@ -172,13 +172,14 @@ class Met:
 def met(kept: Kept) -> Met:
     """A finding that a campaign kept. Its trace says whether it is minimal."""
     trace, involved = _loaded(kept.path), None
-    faults = fault_names(trace.program) if trace is not None else ()
+    faults: tuple[str, ...] = ()
     shrink = trace.shrink if trace is not None else None
     # What did not come back could not be made smaller either.
     minimal = shrink is not None and shrink.finished and shrink.failed > 0
     if kept.finding.label is not Label.SEQUENTIAL and not minimal and trace is not None:
         involved = involved_tools(trace.program, kept.finding)
         involved = involved or tuple(sorted({call.tool for call in trace.program.calls()}))
+        faults = fault_names(trace.program)
     return Met(kept.finding, kept.path, involved, faults, kept.times, kept.counts)
 
 

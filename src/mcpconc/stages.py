@@ -20,7 +20,7 @@ import anyio
 from mcpconc import campaign, nemesis, selftest
 from mcpconc import doctor as doctors
 from mcpconc import replay as replays
-from mcpconc.baseline import Baseline, Known, rate
+from mcpconc.baseline import Baseline, Known
 from mcpconc.errors import Exit, McpconcError, UsageError
 from mcpconc.events import (
     CampaignEvent,
@@ -31,8 +31,7 @@ from mcpconc.events import (
     TargetProgress,
 )
 from mcpconc.interrupt import Interrupts
-from mcpconc.known import Met, met, needed
-from mcpconc.oracle.base import Label
+from mcpconc.known import Met, entry_of, met, needed
 from mcpconc.rigs import Rigs, Wanted, standing
 from mcpconc.settings import Settings
 from mcpconc.stress.run import StressConfig, stress
@@ -268,12 +267,8 @@ async def _again(
 ) -> dict[str, Any]:
     """Replay until it fails once, or until enough tries did not, or time is up."""
     assert trace.finding is not None
-    shrink = trace.shrink
-    alone = trace.label is Label.SEQUENTIAL and not trace.program.faults
     recorded = known.rate() if known is not None else 0.0
-    if not recorded and shrink is not None:
-        recorded = rate(shrink.failed, shrink.of, alone)
-    wanted = needed(recorded) or TRIES
+    wanted = needed(recorded or entry_of(trace, str(path), "").rate()) or TRIES
     result = await within(
         gate,
         max(1.0, end - gate.clock()),
